@@ -1,0 +1,91 @@
+"""Business ids and keys, derived and never drawn: a retry computes the same id and meets its own earlier effect.
+
+WeChat Pay limits: `out_trade_no` 6-32 characters of [0-9A-Za-z_-|*], `out_refund_no` at most 64.
+"""
+
+import base64
+import hashlib
+
+ORDER_NO_LENGTH = 22
+_PREPAID, _POSTPAID = "P", "S"
+
+
+def _digest(*parts: str, length: int) -> str:
+    joined = "\x1f".join(parts).encode()
+    return base64.b32encode(hashlib.sha256(joined).digest()).decode()[:length]
+
+
+def order_no_of_start(subject: str, idempotency_key: str) -> str:
+    """Return the order number of a prepaid start: who asked and with which idempotency key."""
+    return _PREPAID + _digest("start", subject, idempotency_key, length=ORDER_NO_LENGTH - 1)
+
+
+def order_no_of_sale(natural_key: str) -> str:
+    """Return the order number of a sale that the dispenser finished before anybody paid."""
+    return _POSTPAID + _digest("sale", natural_key, length=ORDER_NO_LENGTH - 1)
+
+
+def fill_workflow_id(order_no: str) -> str:
+    """Return the workflow id of an order's FillAndPay."""
+    return f"fill-{order_no}"
+
+
+def surplus_workflow_id(out_trade_no: str) -> str:
+    """Return the workflow id that gives a payment back whose order has already ended."""
+    return f"surplus-{out_trade_no}"
+
+
+def out_trade_no(order_no: str, attempt: int) -> str:
+    """Return the channel's order number of the n-th payment attempt (n from 1).
+
+    Raises ValueError beyond 999 attempts: the number would no longer be unique in its width.
+    """
+    if not 1 <= attempt <= 999:
+        raise ValueError(f"attempt out of range: {attempt}")
+    return f"{order_no}A{attempt:03d}"
+
+
+def order_no_of_trade(trade_no: str) -> str:
+    """Return the order number inside a channel order number; the inverse of `out_trade_no`.
+
+    Raises ValueError when it is not one of ours.
+    """
+    order_no, sep, attempt = trade_no.rpartition("A")
+    if not sep or len(order_no) != ORDER_NO_LENGTH or len(attempt) != 3 or not attempt.isdigit():
+        raise ValueError(f"not a Jiazhu out_trade_no: {trade_no!r}")
+    return order_no
+
+
+def out_refund_no(trade_no: str, purpose: str) -> str:
+    """Return the refund number of an attempt for one purpose (`rest`, `all`, `surplus`): same purpose, same number."""
+    return f"{trade_no}R{purpose}"
+
+
+def trade_no_of_refund(refund_no: str) -> str:
+    """Return the out_trade_no inside a refund number; the inverse of `out_refund_no`.
+
+    Raises ValueError when it is not one of ours.
+    """
+    trade_no = refund_no[: ORDER_NO_LENGTH + 4]
+    order_no_of_trade(trade_no)
+    return trade_no
+
+
+def authorise_command_id(order_no: str) -> str:
+    """Return the id of the one authorise command that an order may ever send to a dispenser."""
+    return f"auth-{order_no}"
+
+
+def stop_command_id(order_no: str) -> str:
+    """Return the id of the command that withdraws an order's authorisation."""
+    return f"stop-{order_no}"
+
+
+def receipt_no(order_no: str) -> str:
+    """Return the number of an order's only receipt."""
+    return f"R{order_no}"
+
+
+def body_hash(body: bytes) -> str:
+    """Return the hash that an idempotency key is bound to: same key and other body is an error."""
+    return hashlib.sha256(body).hexdigest()

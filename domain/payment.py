@@ -1,0 +1,91 @@
+"""Payment words: methods, the closed outcome of a channel call, attempt states.
+
+An outside call ends in one of five ways. A timeout is UNKNOWN, never FAILED; only a signed answer may be
+SUCCEEDED or FAILED. Releasing, refunding or charging again on UNKNOWN is a bug.
+"""
+
+from enum import StrEnum
+
+
+class PayMethod(StrEnum):
+    """How the customer pays."""
+
+    WECHAT_JSAPI = "wechat_jsapi"
+    """Inside the mini-program (JSAPI)."""
+    WECHAT_NATIVE = "wechat_native"
+    """QR code on a kiosk, pay pillar or POS (Native)."""
+    WECHAT_CODE = "wechat_code"
+    """The attendant scans the customer's pay code (付款码)."""
+    CASH = "cash"
+    """At the counter."""
+
+    @property
+    def channel(self) -> str:
+        """Return the channel that carries the money: `wechat` or `cash`."""
+        return "cash" if self is PayMethod.CASH else "wechat"
+
+    @property
+    def label_zh(self) -> str:
+        """Return the words on screens and receipts."""
+        return {
+            "wechat_jsapi": "微信支付",
+            "wechat_native": "微信扫码",
+            "wechat_code": "微信付款码",
+            "cash": "现金",
+        }[self.value]
+
+
+class OutcomeKind(StrEnum):
+    """How a channel call ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PENDING = "pending"
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class CloseKind(StrEnum):
+    """How closing or reversing an attempt ended."""
+
+    CLOSED = "closed"
+    """Confirmed: this attempt can never capture (a reversed pay code counts: paid money went back)."""
+    ALREADY_PAID = "already_paid"
+    MUST_REVERSE = "must_reverse"
+    """A pay-code trade: it is not closed but reversed."""
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class RefundKind(StrEnum):
+    """How a refund stands."""
+
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    ABNORMAL = "abnormal"
+    """The payer's card is dead: a person has to choose another way."""
+    CLOSED = "closed"
+    """The channel did not refund; a new number is allowed, after a person looked."""
+    REJECTED = "rejected"
+    INSUFFICIENT = "insufficient"
+    """The merchant's balance is short: the same number again later."""
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class AttemptStatus(StrEnum):
+    """Where one payment attempt (one out_trade_no) stands."""
+
+    OPEN = "open"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+ATTEMPT_ALLOWED: dict[AttemptStatus, frozenset[AttemptStatus]] = {
+    AttemptStatus.OPEN: frozenset({AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.CLOSED}),
+    AttemptStatus.SUCCEEDED: frozenset(),
+    AttemptStatus.FAILED: frozenset({AttemptStatus.SUCCEEDED}),
+    AttemptStatus.CLOSED: frozenset({AttemptStatus.SUCCEEDED}),
+}
+"""FAILED and CLOSED may still turn SUCCEEDED: the channel is the truth, and late money is recorded, then returned."""

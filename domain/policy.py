@@ -1,0 +1,30 @@
+"""Business waits and limits, all in one place; technical timeouts are in `activities/options.py`."""
+
+from datetime import timedelta
+
+PAYMENT_WINDOW = timedelta(minutes=5)
+"""How long a prepaid order waits for its money before the channel is asked to close."""
+NOZZLE_HOLD = timedelta(minutes=3)
+"""How long an unpaid order keeps its fuelling point to itself; later money must find it free or goes back (N17)."""
+AUTHORISE_EXPIRY = timedelta(seconds=60)
+"""How old an authorise command may be at the edge; older is refused there, or a pump opens minutes later."""
+FILL_ATTENTION_AFTER = timedelta(minutes=30)
+"""An authorised order without a completion for so long is shown to a person; the hold stays."""
+UNPAID_ATTENTION_AFTER = timedelta(minutes=15)
+"""A post-paid sale that nobody pays for so long is shown to a person (drive-off)."""
+STATION_STALE_AFTER = timedelta(seconds=30)
+"""A station silent for so long takes no prepaid order: its data are old."""
+
+CODE_QUERY_INTERVAL = timedelta(seconds=5)
+CODE_QUERY_LIMIT = timedelta(seconds=45)
+"""WeChat revokes an unconfirmed pay-code trade by itself after about 45 s; then we reverse."""
+CODE_REVERSE_NOT_BEFORE = timedelta(seconds=15)
+NOT_FOUND_GRACE = timedelta(seconds=30)
+"""A freshly created trade may be unknown to the query for so long (replication)."""
+PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 300, 600, 1800))
+"""When an unreported or unknown payment is asked for; the last step repeats."""
+REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
+REFUND_ATTENTION_AFTER = timedelta(days=3)
+MIN_PREPAID_FEN = 100
+MAX_PREPAID_FEN = 500_000
+"""A prepaid fill is between 1 and 5,000 yuan (a truck's tank), so a slip of the finger is refused."""
