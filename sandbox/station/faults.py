@@ -32,7 +32,7 @@ class FaultKind(StrEnum):
 PARAMETERS: Mapping[FaultKind, Mapping[str, int]] = {
     FaultKind.DROP_HEARTBEAT: {"count": 1},
     FaultKind.HALF_OPEN: {"ms": 5000},
-    FaultKind.GLUE: {"count": 3, "hold_ms": 100},
+    FaultKind.GLUE: {"frames": 3, "hold_ms": 100},
     FaultKind.SPLIT: {"count": 1, "bytes": 3},
     FaultKind.DUPLICATE_COMPLETION: {"count": 1},
     FaultKind.LATE_COMPLETION: {"count": 1, "delay_ms": 2000},

@@ -199,8 +199,9 @@ class FuellingPoint:
         return True
 
     def squeeze(self, *, limit_centi: int | None = None, stop_early_centi: int = 0) -> bool:
-        """Pull the trigger until `limit_centi`, the preset (less `stop_early_centi`) or the hang-up. False
-        when locked.
+        """Pull the trigger until `limit_centi`, the preset (less `stop_early_centi`) or the hang-up.
+
+        False when the point is not released for this nozzle, or the limit leaves nothing to take.
         """
         if (
             self.state is not FpState.STARTED
@@ -216,7 +217,7 @@ class FuellingPoint:
             if one is not None
         ]
         if limits and min(limits) <= 0:
-            return True
+            return False
         fault = self._faults.take(FaultKind.OVERSHOOT, self.fp)
         self.meter = Meter(
             price_fen=price,
