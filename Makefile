@@ -1,0 +1,68 @@
+# Jiazhu: every command a developer needs. `make` prints the menu.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A workspace that switches byte code off would make every worker compile its sources again.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONUNBUFFERED := 1
+SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint types arch bench chaos features replay-record requirements clean
+
+help: ## this menu
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## virtual environment with the pinned, hashed requirements
+
+$(STAMP): requirements/dev.txt requirements/bootstrap.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
+	@test -x $(BIN)/python || { echo "· creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "· installing the requirements (a first run downloads about 120 MB)"
+	@$(BIN)/python -c "import uv" 2>/dev/null \
+	  || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes --compile-bytecode requirements/dev.txt
+	@$(BIN)/python -m compileall -q $(SOURCES)
+	@touch $@
+	@echo "· ready"
+
+demo: setup ## a fill, end to end and live, on the embedded stack; ends by itself
+	@$(BIN)/python -m workers.story.demo
+
+up: setup ## start the embedded stack and keep it running (Ctrl-C stops it)
+	@exec $(BIN)/python -m workers.up
+
+test: setup ## all tests but the browser ones and the ones that take minutes
+	@$(BIN)/python -m pytest -m "not browser and not slow" $(ARGS)
+
+lint: setup ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy $(SOURCES)
+
+arch: setup ## the architecture tests: imports, lengths, registration, compose
+	@$(BIN)/python -m pytest tests/architecture $(ARGS)
+
+bench: setup ## measure fill-and-pay against its floors; writes build/bench.json
+	@$(BIN)/python -m bench.run $(ARGS)
+
+chaos: setup ## kill -9 everything at random over many fills, then compare the ledgers
+	@$(BIN)/python -m bench.chaos $(ARGS)
+
+features: setup ## run the acceptance tests and print them by feature; writes build/features.json
+	@$(BIN)/python -m pytest -m "feature and not browser" --feature-report $(ARGS)
+
+replay-record: setup ## record the histories that hold replay
+	@$(BIN)/python -m tests.replay.record $(ARGS)
+
+requirements: ## compile requirements/*.in again, with hashes
+	@for name in bootstrap base dev; do $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  requirements/$$name.in -o requirements/$$name.txt; done
+
+clean: ## remove caches and build output (the data folder .data stays)
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,102 @@
+"""Ports of the embedded stack.
+
+A default each, another free one when a stranger has it, never a silent fight.
+"""
+
+import errno
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from workers.embedded.process import StackError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortWish:
+    """A port that the stack needs: `variable` is the environment variable that fixes it."""
+
+    name: str
+    variable: str
+    default: int
+    udp: bool = False
+
+
+def is_free(port: int, *, udp: bool = False) -> bool:
+    """Whether a server could listen there now."""
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if not udp:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def any_free(taken: Iterable[int] = (), *, udp: bool = False) -> int:
+    """A port that is free now and not in `taken`."""
+    avoid = set(taken)
+    for _ in range(50):
+        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, kind) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in avoid:
+            return port
+    raise StackError("this machine gives out no free port")
+
+
+def holder(port: int) -> str:
+    """Who listens on a port, as a few words; what an unprivileged user may see of it."""
+    try:
+        for entry in psutil.net_connections(kind="inet"):
+            if entry.laddr and entry.laddr.port == port and entry.pid and entry.status in ("LISTEN", "NONE"):
+                return f"{psutil.Process(entry.pid).name()} (pid {entry.pid})"
+    except psutil.Error:
+        return "another process"
+    return "another process"
+
+
+def choose(
+    wishes: Iterable[PortWish], environment: Mapping[str, str], earlier: Mapping[str, int]
+) -> tuple[dict[str, int], list[str]]:
+    """Pick every port; returns them by name, and the remarks a person should read.
+
+    A port fixed by its variable is used or refused (StackError); else the port of the last start, else the
+    default, else any free one.
+    """
+    chosen: dict[str, int] = {}
+    remarks: list[str] = []
+    for wish in wishes:
+        fixed = environment.get(wish.variable)
+        if fixed:
+            chosen[wish.name] = _fixed(wish, fixed)
+            continue
+        for port in (earlier.get(wish.name, wish.default), wish.default):
+            if port not in chosen.values() and is_free(port, udp=wish.udp):
+                chosen[wish.name] = port
+                break
+        else:
+            chosen[wish.name] = any_free(chosen.values(), udp=wish.udp)
+            remarks.append(
+                f"port {wish.default} ({wish.name}) is held by {holder(wish.default)}; "
+                f"using {chosen[wish.name]} (fix it with {wish.variable})"
+            )
+    return chosen, remarks
+
+
+def _fixed(wish: PortWish, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise StackError(f"{wish.variable}={text!r} is no port number")
+    if not is_free(int(text), udp=wish.udp):
+        raise StackError(
+            f"port {text} ({wish.name}) is held by {holder(int(text))}: end it, or change {wish.variable}"
+        )
+    return int(text)
