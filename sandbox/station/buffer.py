@@ -1,9 +1,8 @@
 """The buffer of finished transactions of one fuelling point: payable, locked, cleared.
 
 A dispenser holds few unpaid transactions (two by default) and refuses the next release until one is
-cleared. It repeats
-the finished-transaction message every sixteen seconds, three times, until the controller clears the
-transaction.
+cleared. It repeats the finished-transaction message every sixteen seconds, three times, until the
+controller clears the transaction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Two times of a simulated station.
 
 Protocol timers (heartbeat, re-send, authorise timeout) run in real milliseconds, the flow of fuel in
-virtual ones, so a
-demonstration can fill a tank in three seconds without the protocol becoming three hundred times as talkative.
+virtual ones, so a demonstration can fill a tank in three seconds without the protocol becoming three
+hundred times as talkative.
 """
 
 from __future__ import annotations

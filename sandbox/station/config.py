@@ -177,9 +177,9 @@ def default_station(
 ) -> StationConfig:
     """Five dispensers on loopback: petrol, diesel, CNG (m3), LNG (kg) and a charger (kWh).
 
-    Ports: control `base_port`; dispenser n listens on TCP and UDP `base_port + 10 + n`; heartbeats go to
-    the controller's
-    UDP port, by default `base_port + 1`. With `base_port` 0 the system chooses every port of the simulator.
+    Ports: control `base_port`; dispenser n listens on TCP and UDP `base_port + 10 + n`; heartbeats go to the
+    controller's UDP port, by default `base_port + 1`. With `base_port` 0 the system chooses every port of the
+    simulator.
     """
     two_sides = (FIRST_POINT, FIRST_POINT + 1)
     layout: tuple[tuple[tuple[int, ...], tuple[NozzleConfig, ...]], ...] = (

@@ -1,8 +1,8 @@
 """One fuelling point: nine states, a nozzle switch, a meter, and a small buffer of unpaid transactions.
 
 Pure apart from the ledger that it is given: time comes from the clock, messages leave through `Events`.
-State rules are
-those of IFSF Part 3.01; where the standard leaves a choice the simulator takes the careful one and says so.
+State rules are those of IFSF Part 3.01; where the standard leaves a choice the simulator takes the careful
+one and says so.
 """
 
 from __future__ import annotations

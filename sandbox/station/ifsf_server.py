@@ -1,10 +1,8 @@
 """The sockets of one dispenser node: UDP heartbeats, TCP commands, TCP back to the controller.
 
 Answers and unsolicited messages leave on the connection back when there is one, else on the command
-connection: fielded
-controllers accept both. Time-driven work is done by one timer that is set to the next due moment, so an
-idle node costs
-nothing.
+connection: fielded controllers accept both. Time-driven work is done by one timer that is set to the next
+due moment, so an idle node costs nothing.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
 """IFSF messages as bytes, seen from the dispenser's side.
 
 Source of the layout: IFSF Part 2.02 (communication over TCP/IP) and Part 3.01 (dispenser application), as
-used at
-Chinese fuelling stations. A message is::
+used at Chinese fuelling stations. A message is::
 
     LNAR(2) LNAO(2) MC(1) M_St(1) M_Lg(2, big endian) | DB_Ad_Lg(1) DB_Ad(1..8) | body
 
-The body of a read is a list of data ids, the body of an acknowledgement is MS_ACK and (data id, code)
-pairs, every
-other body is a list of (data id, length, data). There is no other framing, so a TCP stream is cut by M_Lg
-alone.
+The body of a read is a list of data ids, the body of an acknowledgement is MS_ACK and (data id, code) pairs,
+every other body is a list of (data id, length, data). There is no other framing, so a TCP stream is cut by
+M_Lg alone.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """What the station truly dispensed, kept on disk: the oracle that a gateway's ledger is compared with.
 
 It also holds what a real dispenser keeps without power: totalisers, the buffer of unpaid transactions, the
-next
-sequence number and the prices. SQLite with `synchronous=FULL`, so a committed sale survives `kill -9` and a
-power cut.
-A fill that was flowing when the process was killed has never passed the meter: neither sale nor totaliser
-knows it.
+next sequence number and the prices. SQLite with `synchronous=FULL`, so a committed sale survives `kill -9`
+and a power cut. A fill that was flowing when the process was killed has never passed the meter: neither
+sale nor totaliser knows it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The physics of a nozzle: flow, pulses, preset and the amount that the display may show. Integers only.
 
-A pulse is 0.01 of the nozzle's unit. The shown amount obeys JJG 443: it differs from price x quantity by at
-most the
-smallest payable step (price x 0.01 unit) plus one fen.
+A pulse is 0.01 of the nozzle's unit. The shown amount obeys JJG 443: it differs from price x quantity by
+at most the smallest payable step (price x 0.01 unit) plus one fen.
 """
 
 from __future__ import annotations
