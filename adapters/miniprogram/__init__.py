@@ -1,0 +1,1 @@
+"""WeChat's mini-program server API: login, phone number, subscribe messages."""
