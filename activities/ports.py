@@ -16,7 +16,6 @@ from activities.records import (
     RefundRecord,
     SaleRow,
 )
-
 from contracts.payment import (
     AttemptRef,
     AttemptSpec,

@@ -15,6 +15,7 @@ class NozzleQuote:
     operator_code: str
     station_id: int
     station_code: str
+    station_name: str
     station_open: bool
     gateway_shard: int
     station_seen_at: datetime | None

@@ -1,0 +1,39 @@
+"""Error mapping: domain and port errors to Temporal's, in one place. Workflows match on these type constants."""
+
+from typing import Final, NoReturn
+
+from temporalio.exceptions import ApplicationError
+
+from activities.ports import LedgerConflictError
+from domain.order import IllegalMoveError
+
+ERR_ILLEGAL_MOVE: Final = "IllegalMove"
+ERR_LEDGER_CONFLICT: Final = "LedgerConflict"
+ERR_ORDER_UNKNOWN: Final = "OrderUnknown"
+ERR_PLACE_UNKNOWN: Final = "PlaceUnknown"
+
+
+class OrderUnknownError(Exception):
+    """No order under this number: retrying cannot help."""
+
+
+class PlaceUnknownError(Exception):
+    """A sale came from a nozzle that nobody has set up yet; a retry helps once somebody has."""
+
+
+def raise_mapped(error: Exception) -> NoReturn:
+    """Raise the Temporal error of a domain or port error; anything else passes and is retried.
+
+    Raises ApplicationError, or the given error itself.
+    """
+    match error:
+        case IllegalMoveError():
+            raise ApplicationError(str(error), type=ERR_ILLEGAL_MOVE, non_retryable=True) from error
+        case LedgerConflictError():
+            raise ApplicationError(str(error), type=ERR_LEDGER_CONFLICT, non_retryable=True) from error
+        case OrderUnknownError():
+            raise ApplicationError(str(error), type=ERR_ORDER_UNKNOWN, non_retryable=True) from error
+        case PlaceUnknownError():
+            raise ApplicationError(str(error), type=ERR_PLACE_UNKNOWN) from error
+        case _:
+            raise error

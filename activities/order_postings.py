@@ -1,0 +1,189 @@
+"""How money enters and leaves an order's row and ledger; used inside a transaction of `order_money`."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from activities.order_opening import sale_journal
+from activities.order_support import event, issue_receipt, moved, refund_request, refund_row, view_of
+from activities.ports import Transaction
+from activities.records import AttemptRecord, OrderPlace, OrderRecord
+from contracts.orders import PostedPayment, PostVerdict, SettledSale, SettleSale
+from contracts.payment import PaymentOutcome, RefundRequest
+from domain import ledger
+from domain.money import yuan
+from domain.order import OrderStatus
+from domain.payment import RefundKind
+
+S = OrderStatus
+
+
+def posted_before(
+    tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord
+) -> PostedPayment:
+    """Answer a repeated post with what the first one meant, and with its refund while that is open."""
+    return PostedPayment(
+        view=view_of(order, place),
+        verdict=PostVerdict.REPEATED,
+        refund=open_refund(tx, order, attempt.out_trade_no),
+    )
+
+
+def open_refund(tx: Transaction, order: OrderRecord, out_trade_no: str | None = None) -> RefundRequest | None:
+    """Return the channel request of a refund that is still owed (of one attempt, if given)."""
+    for row in tx.payments.refunds_of(order.order_no):
+        if row.status == RefundKind.SUCCEEDED or (out_trade_no and row.out_trade_no != out_trade_no):
+            continue
+        attempt = tx.payments.attempt(row.out_trade_no)
+        if attempt is not None:
+            return refund_request(row, attempt.method, attempt.amount_fen)
+    return None
+
+
+def owe(
+    tx: Transaction, order: OrderRecord, amount_fen: int, purpose: str, reason: str, now: datetime
+) -> RefundRequest | None:
+    """Store a refund of the paying attempt and return its channel request."""
+    attempt = tx.payments.attempt(order.paid_by or "")
+    if attempt is None:
+        raise LookupError(f"order {order.order_no} has money but no attempt that paid it")
+    row = refund_row(order, attempt.out_trade_no, purpose, amount_fen, reason, now)
+    tx.payments.insert_refund(row)
+    return refund_request(row, attempt.method, attempt.amount_fen)
+
+
+def return_all(
+    tx: Transaction, order: OrderRecord, reason: str, actor: str, now: datetime
+) -> tuple[OrderRecord, RefundRequest | None]:
+    """Owe the whole prepayment back: journal, state, refund row and story."""
+    tx.ledger.post(order.order_no, ledger.prepaid_returned(order.order_no, order.paid_fen), now)
+    order = replace(moved(order, S.REFUNDING, now), end_reason=reason[:256], charge_fen=0, needs_person="")
+    refund = owe(tx, order, order.paid_fen, "all", reason[:80], now)
+    tx.orders.add_events((event(order, "return", "refunding", now, actor=actor, detail=reason),))
+    tx.orders.save(replace(order, updated_at=now))
+    return order, refund
+
+
+def prepaid_received(
+    tx: Transaction,
+    order: OrderRecord,
+    place: OrderPlace,
+    attempt: AttemptRecord,
+    cancelled: bool,
+    now: datetime,
+) -> PostedPayment:
+    """Take a prepayment; without the fuelling point (or after a cancel) it goes straight back."""
+    tx.ledger.post(
+        order.order_no,
+        ledger.prepaid_received(attempt.out_trade_no, attempt.method.channel, attempt.amount_fen),
+        now,
+    )
+    order = replace(order, paid_fen=attempt.amount_fen, paid_by=attempt.out_trade_no)
+    detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元"
+    key = f"pay:{attempt.out_trade_no}"
+    held = not cancelled and tx.stations.hold(order.fuelling_point_id, order.order_no, None, now)
+    if held:
+        order = moved(order, S.PAID, now)
+        tx.orders.add_events(
+            (
+                event(
+                    order,
+                    key,
+                    "paid",
+                    now,
+                    actor="wechat" if attempt.method.channel == "wechat" else "cashier",
+                    detail=detail,
+                ),
+            )
+        )
+        tx.orders.save(replace(order, updated_at=now))
+        return PostedPayment(view=view_of(order, place), verdict=PostVerdict.ACCEPTED)
+    tx.orders.add_events((event(order, key, "paid", now, detail=detail),))
+    reason = "已取消，全额退款" if cancelled else "付款过晚，油枪已被占用，全额退款"
+    if cancelled:
+        tx.stations.release(order.fuelling_point_id, order.order_no)
+    order, refund = return_all(tx, order, reason, "system", now)
+    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.NOZZLE_LOST, refund=refund)
+
+
+def receivable_paid(
+    tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord, now: datetime
+) -> PostedPayment:
+    """Take the payment of a post-paid sale; the order is done."""
+    tx.ledger.post(
+        order.order_no,
+        ledger.receivable_paid(attempt.out_trade_no, attempt.method.channel, attempt.amount_fen),
+        now,
+    )
+    order = replace(
+        moved(order, S.COMPLETED, now),
+        paid_fen=attempt.amount_fen,
+        paid_by=attempt.out_trade_no,
+        needs_person="",
+    )
+    detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元（{attempt.screen}）"
+    tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "paid", now, detail=detail),))
+    issue_receipt(tx, order, place, now)
+    tx.orders.save(replace(order, updated_at=now))
+    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.ACCEPTED)
+
+
+def surplus(
+    tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord, now: datetime
+) -> PostedPayment:
+    """Record money that the order may not keep and owe it back by the same channel (R13)."""
+    tx.ledger.post(
+        order.order_no,
+        ledger.surplus_received(attempt.out_trade_no, attempt.method.channel, attempt.amount_fen),
+        now,
+    )
+    row = refund_row(order, attempt.out_trade_no, "surplus", attempt.amount_fen, "重复付款退回", now)
+    tx.payments.insert_refund(row)
+    order = replace(order, surplus_fen=order.surplus_fen + attempt.amount_fen)
+    detail = f"重复付款 {yuan(attempt.amount_fen)} 元，原路退回"
+    tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "surplus", now, detail=detail),))
+    tx.orders.save(replace(order, updated_at=now))
+    return PostedPayment(
+        view=view_of(order, place),
+        verdict=PostVerdict.SURPLUS,
+        refund=refund_request(row, attempt.method, attempt.amount_fen),
+    )
+
+
+def quarantine(
+    tx: Transaction,
+    order: OrderRecord,
+    place: OrderPlace,
+    attempt: AttemptRecord,
+    outcome: PaymentOutcome,
+    now: datetime,
+) -> PostedPayment:
+    """Record money whose amount is not the attempt's: owed back in the books, paid out only by a person (R08)."""
+    if outcome.amount_fen > 0:
+        tx.ledger.post(
+            order.order_no,
+            ledger.surplus_received(attempt.out_trade_no, attempt.method.channel, outcome.amount_fen),
+            now,
+        )
+    order = replace(
+        order,
+        needs_person="payment_amount_mismatch",
+        surplus_fen=order.surplus_fen + max(outcome.amount_fen, 0),
+    )
+    detail = f"渠道金额 {yuan(outcome.amount_fen)} 元与应付 {yuan(attempt.amount_fen)} 元不符"
+    tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "quarantined", now, detail=detail),))
+    tx.orders.save(replace(order, updated_at=now))
+    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.QUARANTINED)
+
+
+def decided_credit_sale(
+    tx: Transaction, order: OrderRecord, place: OrderPlace, request: SettleSale, now: datetime
+) -> SettledSale:
+    """Post a flagged post-paid sale at the amount that a person decided; zero ends it."""
+    if order.charge_fen == 0:
+        order = replace(moved(order, S.CANCELLED, now), end_reason=request.note[:256])
+    else:
+        tx.ledger.post(order.order_no, sale_journal(order, place), now)
+    detail = f"核定金额 {yuan(order.charge_fen)} 元（{request.note}）"
+    tx.orders.add_events((event(order, "decide", "decided", now, actor=request.actor, detail=detail),))
+    tx.orders.save(replace(order, updated_at=now))
+    return SettledSale(view=view_of(order, place))

@@ -1,0 +1,145 @@
+"""Shared by the order activities: views, events, receipts and refunds built from rows. No I/O of its own."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from activities.errors import OrderUnknownError
+from activities.ports import Transaction
+from activities.records import EventRecord, OrderPlace, OrderRecord, OutboxRecord, ReceiptRecord, RefundRecord
+from contracts.orders import OrderView
+from contracts.payment import RefundRequest
+from domain import ids
+from domain.money import yuan
+from domain.order import FillMode, OrderStatus, move
+from domain.payment import PayMethod, RefundKind
+from domain.quantity import Unit, quantity_text
+
+Clock = Callable[[], datetime]
+"""Returns the present, UTC-aware."""
+
+
+def locked(tx: Transaction, order_no: str) -> tuple[OrderRecord, OrderPlace]:
+    """Return the locked order and its place.
+
+    Raises OrderUnknownError when there is none.
+    """
+    found = tx.orders.get_for_update(order_no)
+    if found is None:
+        raise OrderUnknownError(order_no)
+    return found
+
+
+def due_fen(order: OrderRecord) -> int:
+    """Return what a payment has to bring, in fen."""
+    return order.preset_fen if order.mode is FillMode.PREPAID else order.charge_fen
+
+
+def view_of(order: OrderRecord, place: OrderPlace) -> OrderView:
+    """Return what the workflow keeps of an order."""
+    return OrderView(
+        order_no=order.order_no,
+        mode=order.mode,
+        status=order.status,
+        operator_code=place.operator_code,
+        station_code=place.station_code,
+        nozzle_no=place.nozzle_no,
+        product_name=place.product_name,
+        unit=order.unit,
+        due_fen=due_fen(order),
+        paid_fen=order.paid_fen,
+        charge_fen=order.charge_fen,
+        refunded_fen=order.refunded_fen,
+        shortfall_fen=order.shortfall_fen,
+        price_fen_per_unit=order.price_fen_per_unit,
+        gateway_shard=place.gateway_shard,
+        node=place.node,
+        fp=place.fp,
+        device_nozzle=place.device_nozzle,
+        needs_person=order.needs_person,
+    )
+
+
+def moved(order: OrderRecord, status: OrderStatus, now: datetime) -> OrderRecord:
+    """Return the order in its new state.
+
+    Raises IllegalMoveError when the table does not allow it.
+    """
+    status = move(order.status, status)
+    return replace(order, status=status, ended_at=now if status.is_final else None)
+
+
+def event(
+    order: OrderRecord, key: str, kind: str, now: datetime, *, actor: str = "system", detail: str = ""
+) -> EventRecord:
+    """Return one line of the story; `detail` is Chinese, for the person who reads it."""
+    return EventRecord(
+        order_no=order.order_no, key=key, at=now, kind=kind, status=order.status, actor=actor, detail=detail
+    )
+
+
+def refund_row(
+    order: OrderRecord, out_trade_no: str, purpose: str, amount_fen: int, reason: str, now: datetime
+) -> RefundRecord:
+    """Return a new refund; its number is derived from the attempt and the purpose."""
+    return RefundRecord(
+        out_refund_no=ids.out_refund_no(out_trade_no, purpose),
+        out_trade_no=out_trade_no,
+        order_no=order.order_no,
+        amount_fen=amount_fen,
+        status=RefundKind.PROCESSING,
+        reason=reason,
+        refund_id="",
+        code="",
+        created_at=now,
+        finished_at=None,
+    )
+
+
+def refund_request(row: RefundRecord, method: PayMethod, total_fen: int) -> RefundRequest:
+    """Return the channel request of a refund row; `total_fen` is what the attempt had brought."""
+    return RefundRequest(
+        method=method,
+        out_trade_no=row.out_trade_no,
+        out_refund_no=row.out_refund_no,
+        refund_fen=row.amount_fen,
+        total_fen=total_fen,
+        reason=row.reason,
+    )
+
+
+def issue_receipt(tx: Transaction, order: OrderRecord, place: OrderPlace, now: datetime) -> None:
+    """Issue the order's only receipt (001-4) and owe the driver the message with amount, nozzle and quantity (000-3)."""
+    body = {
+        "receipt_no": ids.receipt_no(order.order_no),
+        "order_no": order.order_no,
+        "station": place.station_name,
+        "station_code": place.station_code,
+        "nozzle_no": place.nozzle_no,
+        "product": place.product_name,
+        "quantity": quantity_text(order.quantity_milli),
+        "unit": Unit(order.unit).label_zh,
+        "price_yuan": yuan(order.price_fen_per_unit),
+        "amount_yuan": yuan(order.charge_fen),
+        "paid_yuan": yuan(order.paid_fen),
+        "returned_yuan": yuan(max(order.paid_fen - order.charge_fen, 0)),
+        "issued_at": now.isoformat(),
+    }
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True)
+    tx.orders.insert_receipt(
+        ReceiptRecord(
+            receipt_no=ids.receipt_no(order.order_no), order_no=order.order_no, issued_at=now, body=text
+        )
+    )
+    if order.driver_id is not None:
+        tx.orders.insert_outbox(
+            OutboxRecord(
+                key=f"receipt:{order.order_no}",
+                kind="receipt",
+                order_no=order.order_no,
+                driver_id=order.driver_id,
+                body=text,
+                at=now,
+            )
+        )

@@ -1,0 +1,52 @@
+"""One transaction: repositories over one connection; commits when the block ends, rolls back on any exception."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from sqlalchemy import Connection, Engine, select
+
+from activities.ports import Drivers, Ledger, Orders, Payments, Stations
+from db.repositories.columns import table_of
+from db.repositories.ledger import LedgerRepository
+from db.repositories.orders import OrderRepository
+from db.repositories.payments import PaymentRepository
+from db.repositories.stations import StationRepository
+from db.tables.identity import Driver
+
+_driver = table_of(Driver)
+Decrypt = Callable[[str], str]
+"""Opens an encrypted openid column."""
+
+
+class DriverDirectory:
+    """Opens the one personal datum that a channel needs."""
+
+    def __init__(self, connection: Connection, decrypt: Decrypt) -> None:
+        self._db, self._decrypt = connection, decrypt
+
+    def openid(self, driver_id: int) -> str | None:
+        """Return the driver's openid in clear; None when unknown."""
+        cipher = self._db.execute(select(_driver.c.openid_cipher).where(_driver.c.id == driver_id)).scalar()
+        return self._decrypt(cipher) if cipher else None
+
+
+class SqlTransaction:
+    """The repositories of one transaction."""
+
+    def __init__(self, connection: Connection, decrypt: Decrypt) -> None:
+        self.orders: Orders = OrderRepository(connection)
+        self.payments: Payments = PaymentRepository(connection)
+        self.ledger: Ledger = LedgerRepository(connection)
+        self.stations: Stations = StationRepository(connection)
+        self.drivers: Drivers = DriverDirectory(connection, decrypt)
+
+
+def unit_of_work(engine: Engine, decrypt: Decrypt) -> Callable[[], AbstractContextManager[SqlTransaction]]:
+    """Return what opens a transaction on `engine`."""
+
+    @contextmanager
+    def begin() -> Iterator[SqlTransaction]:
+        with engine.begin() as connection:
+            yield SqlTransaction(connection, decrypt)
+
+    return begin
