@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -37,6 +38,9 @@ async def run(config: StationConfig) -> None:
     listener = socket.create_server((config.control_host, config.control_port))
     settings = uvicorn.Config(build_app(station), log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(settings)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it is done; without a handler the sockets would not be closed
+        signal.signal(one, lambda *_: setattr(server, "should_exit", True))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     sys.stdout.write(json.dumps(_ready_line(station, listener)) + "\n")
     sys.stdout.flush()
