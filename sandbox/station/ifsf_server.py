@@ -56,6 +56,7 @@ class NodeLink:
         self._back: asyncio.StreamWriter | None = None
         self._commands: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._talks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._deaf_until = 0
         self._heard_at: int | None = None
@@ -93,7 +94,7 @@ class NodeLink:
         self._disconnect(abort=False)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._talks, return_exceptions=True)
 
     def _disconnect(self, *, abort: bool) -> None:
         self.online = False
@@ -176,8 +177,8 @@ class NodeLink:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._talks.add(task)
+            task.add_done_callback(self._talks.discard)
         first = self._back is None and not self._commands
         self._commands.append(writer)
         await self._talk(reader, writer, first=first)
