@@ -1,6 +1,7 @@
 """The codec against frames captured at stations, and against hostile bytes."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,16 +28,16 @@ def raw(dotted: str) -> bytes:
     return bytes.fromhex(dotted.replace(".", ""))
 
 
-def to_device(kind: MessageType, token: int, database: str, **fields: object) -> Message:
+def to_device(kind: MessageType, token: int, database: str, **fields: Any) -> Message:
     return Message(
         recipient=DISPENSER, origin=CONTROLLER, type=kind, token=token, database=raw(database), **fields
-    )  # type: ignore[arg-type]
+    )
 
 
-def from_device(kind: MessageType, token: int, database: str, **fields: object) -> Message:
+def from_device(kind: MessageType, token: int, database: str, **fields: Any) -> Message:
     return Message(
         recipient=CONTROLLER, origin=DISPENSER, type=kind, token=token, database=raw(database), **fields
-    )  # type: ignore[arg-type]
+    )
 
 
 GOLDEN = {

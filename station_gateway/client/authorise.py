@@ -1,0 +1,154 @@
+"""Releasing a nozzle for an order and withdrawing it again: the two commands that open and close pumps.
+
+The intent is durable before the dispenser hears of it. A missing answer is no verdict: the device is asked
+what it did, and when it cannot be asked the result is UNKNOWN and the next connection finds out.
+"""
+
+import structlog
+
+from contracts.station import AuthoriseCommand, CommandResult, CommandState, PointState, StopCommand
+from station_gateway.client.link import LinkError
+from station_gateway.client.outbox import OpenAuthorisation
+from station_gateway.client.point import FLOWING, RELEASED, WAITING, Point
+from station_gateway.protocols.ifsf.errors import IfsfError
+from station_gateway.protocols.ifsf.ids import FpId, PriceId, price_db
+from station_gateway.protocols.ifsf.messages import ACK_OK
+from station_gateway.protocols.ifsf.numbers import decode_scaled, encode_amount
+
+log = structlog.get_logger(__name__)
+
+Command = AuthoriseCommand | StopCommand
+
+
+def answer(command: Command, state: CommandState, code: str = "", detail: str = "") -> CommandResult:
+    """Return the result of a command."""
+    return CommandResult(
+        command_id=command.command_id, order_no=command.order_no, state=state, code=code, detail=detail
+    )
+
+
+def refused(command: Command, code: str, detail: str = "") -> CommandResult:
+    """Return a refusal: nothing was changed at the dispenser."""
+    return answer(command, CommandState.REFUSED, code, detail)
+
+
+def expired(command: Command, point: Point) -> CommandResult | None:
+    """Return EXPIRED for a command that came too late: a pump must not open after the customer has left."""
+    if point.now() < command.expires_at:
+        return None
+    return answer(command, CommandState.EXPIRED, "EXPIRED")
+
+
+async def authorise(point: Point, command: AuthoriseCommand) -> CommandResult:
+    """Release a nozzle up to an amount; the result is stored before it is returned."""
+    async with point.lock:
+        try:
+            result = await _checked(point, command)
+        except (LinkError, IfsfError) as error:
+            result = refused(command, "FP_OFFLINE", str(error))
+        if result is not None:
+            _keep(point, result)
+            return result
+        return await _release(point, command)
+
+
+def _keep(point: Point, result: CommandResult) -> None:
+    point.outbox.add_result(result, int(point.now().timestamp() * 1000))
+
+
+async def _checked(point: Point, command: AuthoriseCommand) -> CommandResult | None:
+    """Return why the nozzle may not be released now, None when it may. Changes nothing."""
+    nozzle = point.key.nozzle(command.nozzle)
+    if nozzle is None:
+        return refused(command, "NOZZLE_UNKNOWN")
+    if point.opened is not None:
+        if point.opened.command_id == command.command_id:
+            return answer(command, CommandState.ACCEPTED)
+        return refused(command, "FP_BUSY", "another order is open")
+    if not point.ready:
+        return refused(command, "FP_OFFLINE")
+    await point.refresh()
+    if point.state in (PointState.CLOSED, PointState.INOPERATIVE):
+        return refused(command, "FP_CLOSED", point.state.value)
+    if point.state not in WAITING:
+        return refused(command, "FP_BUSY", point.state.value)
+    if point.state is PointState.CALLING and point.nozzle_out not in (None, command.nozzle):
+        return refused(command, "FP_BUSY", "another nozzle is lifted")
+    price = await _price(point, nozzle.product)
+    if price != command.price_fen_per_unit:
+        return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
+    return expired(command, point)
+
+
+async def _price(point: Point, product: int) -> int | None:
+    """Return the dispenser's own price in fen per unit, None when it does not tell."""
+    read = await point.link.read(price_db(product), bytes((PriceId.PRICE,)))
+    raw = read.values().get(PriceId.PRICE)
+    if raw is None:
+        read = await point.link.read(point.db, bytes((FpId.CURRENT_UNIT_PRICE,)))
+        raw = read.values().get(FpId.CURRENT_UNIT_PRICE)
+    return decode_scaled(raw, 2) if raw else None
+
+
+async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
+    opened = OpenAuthorisation(
+        node=point.key.node,
+        fp=point.key.fp,
+        nozzle=command.nozzle,
+        order_no=command.order_no,
+        command_id=command.command_id,
+        price_fen_per_unit=command.price_fen_per_unit,
+        total_before_milli=point.outbox.total(point.key.node, point.key.fp, command.nozzle),
+        sequence_before=point.sequence,
+        confirmed=False,
+        opened_ms=int(point.now().timestamp() * 1000),
+    )
+    preset = (FpId.AMOUNT_PRESET, encode_amount(command.amount_fen))
+    point.outbox.open_authorisation(opened)
+    point.opened = opened
+    try:
+        ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
+    except LinkError as error:
+        result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
+        _keep(point, result)
+        return result
+    if ack.ack == ACK_OK:
+        result = answer(command, CommandState.ACCEPTED)
+        point.confirm(result)
+        return result
+    log.info("authorise.refused", order=command.order_no, codes=ack.refusals())
+    result = refused(command, "DEVICE_REFUSED", f"codes {ack.refusals()}")
+    point.outbox.drop_authorisation(result, int(point.now().timestamp() * 1000))
+    point.opened = None
+    return result
+
+
+async def stop(point: Point, command: StopCommand) -> CommandResult:
+    """Withdraw an authorisation before fuel flows; a fill that runs is left alone."""
+    async with point.lock:
+        try:
+            result = await _stopped(point, command)
+        except (LinkError, IfsfError) as error:
+            result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
+        _keep(point, result)
+        return result
+
+
+async def _stopped(point: Point, command: StopCommand) -> CommandResult:
+    if point.opened is None or point.opened.order_no != command.order_no:
+        return refused(command, "NOT_AUTHORISED")
+    if not point.ready:
+        return refused(command, "FP_OFFLINE")
+    await point.refresh()
+    if point.state in FLOWING:
+        return refused(command, "FUELLING")
+    if point.state in RELEASED:
+        ack = await point.link.write(point.db, (FpId.TERMINATE, b""))
+        if ack.ack != ACK_OK:
+            return refused(command, "DEVICE_REFUSED", f"codes {ack.refusals()}")
+        await point.refresh()
+    before = point.opened
+    await point.settle()
+    if point.opened is None and not point.last_sale_was_zero(before):
+        return refused(command, "FUELLING", "fuel had flowed")
+    return answer(command, CommandState.ACCEPTED)

@@ -1,0 +1,71 @@
+"""Commands from the cloud: executed once, the result durable before it is sent, copies meet the stored one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+
+from contracts.station import AuthoriseCommand, CommandResult, CommandState, StopCommand
+from station_gateway.client.authorise import answer
+from station_gateway.client.outbox import Outbox
+
+log = structlog.get_logger(__name__)
+
+Command = AuthoriseCommand | StopCommand
+
+
+class CommandDesk:
+    """Takes commands in any number of copies and answers each id once."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        authorise: Callable[[AuthoriseCommand], Awaitable[CommandResult]],
+        stop: Callable[[StopCommand], Awaitable[CommandResult]],
+        on_result: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._outbox = outbox
+        self._authorise = authorise
+        self._stop = stop
+        self._on_result = on_result
+        self._now = now
+        self._running: dict[str, asyncio.Task[CommandResult]] = {}
+
+    async def take(self, command: Command) -> CommandResult:
+        """Execute a command, or return what it came to before; the result is stored and waits to be sent."""
+        running = self._running.get(command.command_id)
+        if running is not None:
+            return await asyncio.shield(running)
+        known = self._outbox.result_of(command.command_id)
+        if known is not None:
+            self._outbox.report_again(command.command_id)
+            self._on_result()
+            return known
+        task = asyncio.get_running_loop().create_task(self._execute(command))
+        self._running[command.command_id] = task
+        try:
+            return await asyncio.shield(task)
+        finally:
+            del self._running[command.command_id]
+
+    async def _execute(self, command: Command) -> CommandResult:
+        if self._now() >= command.expires_at:
+            result = answer(command, CommandState.EXPIRED, "EXPIRED")
+        elif isinstance(command, AuthoriseCommand):
+            result = await self._authorise(command)
+        else:
+            result = await self._stop(command)
+        if self._outbox.result_of(command.command_id) is None:
+            self._outbox.add_result(result, int(self._now().timestamp() * 1000))
+        log.info(
+            "command.done",
+            order=command.order_no,
+            command=command.command_id,
+            state=result.state.value,
+            code=result.code,
+        )
+        self._on_result()
+        return result

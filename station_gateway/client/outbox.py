@@ -1,0 +1,271 @@
+"""What the station must not forget: finished sales, open authorisations, command results, totalisers.
+
+SQLite in WAL mode. Money is written with `synchronous=FULL`: when a call returns, the row survives a power
+cut, and only then is a dispenser's transaction cleared. Acknowledgements go through a second connection with
+`synchronous=NORMAL`: losing one only sends a sale twice, which the server expects.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.station import CommandResult, SaleRecord
+from station_gateway.protocols.uplink.bodies import loads, parse_result, result_body, sale_body
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, natural_key TEXT NOT NULL UNIQUE, lane INTEGER NOT NULL,
+    device TEXT NOT NULL, body TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, acked_ms INTEGER) STRICT;
+CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
+CREATE TABLE IF NOT EXISTS authorisation (
+    node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, order_no TEXT NOT NULL,
+    command_id TEXT NOT NULL, price_fen INTEGER NOT NULL, total_before INTEGER,
+    sequence_before INTEGER NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0, opened_ms INTEGER NOT NULL, PRIMARY KEY (node, fp)) STRICT;
+CREATE TABLE IF NOT EXISTS result (
+    command_id TEXT PRIMARY KEY, body TEXT NOT NULL, created_ms INTEGER NOT NULL, reported_ms INTEGER) STRICT;
+CREATE INDEX IF NOT EXISTS result_open ON result (created_ms) WHERE reported_ms IS NULL;
+CREATE TABLE IF NOT EXISTS meter (
+    node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, total_milli INTEGER NOT NULL,
+    PRIMARY KEY (node, fp, nozzle)) STRICT;
+"""
+MONEY_LANE = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAuthorisation:
+    """A release that we asked a dispenser for; `confirmed` once the dispenser said yes."""
+
+    node: int
+    fp: int
+    nozzle: int
+    order_no: str
+    command_id: str
+    price_fen_per_unit: int
+    total_before_milli: int | None
+    sequence_before: int
+    confirmed: bool
+    opened_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEvent:
+    """An event that the server has not acknowledged yet."""
+
+    seq: int
+    device: str
+    body: str
+
+
+class Outbox:
+    """One open database; used by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._durable = _connect(path, "FULL")
+        self._durable.executescript(_SCHEMA)
+        self._relaxed = _connect(path, "NORMAL")
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._durable.close()
+        self._relaxed.close()
+
+    # -- sales -------------------------------------------------------------------------------------
+
+    def add_sale(
+        self,
+        sale: SaleRecord,
+        *,
+        now_ms: int,
+        closes: OpenAuthorisation | None = None,
+        result: CommandResult | None = None,
+    ) -> bool:
+        """Store a sale, end its authorisation, move the totaliser; return False for a sale known before.
+
+        `result` is stored too when the authorisation was never confirmed: the sale is the answer.
+        """
+        with _transaction(self._durable) as db:
+            new = db.execute(
+                "INSERT INTO event (natural_key, lane, device, body, created_ms) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (natural_key) DO NOTHING",
+                (sale.natural_key, MONEY_LANE, f"{sale.node}", sale_body(sale), now_ms),
+            )
+            if closes is not None:
+                db.execute("DELETE FROM authorisation WHERE command_id = ?", (closes.command_id,))
+            if sale.totaliser_after_milli is not None:
+                _store_total(db, sale.node, sale.fp, sale.nozzle, sale.totaliser_after_milli)
+            if result is not None:
+                _store_result(db, result, now_ms)
+            return new.rowcount == 1
+
+    def pending(self, limit: int, busy: Collection[str] = ()) -> list[PendingEvent]:
+        """Return unacknowledged events in order, leaving out devices that have one on its way."""
+        marks = ",".join("?" * len(busy))
+        rows = self._relaxed.execute(
+            f"SELECT seq, device, body FROM event WHERE acked_ms IS NULL AND device NOT IN ({marks})"  # noqa: S608
+            " ORDER BY seq LIMIT ?",
+            (*busy, limit),
+        )
+        return [PendingEvent(*row) for row in rows]
+
+    def acknowledge(self, seqs: Iterable[int], now_ms: int) -> None:
+        """Mark events as stored by the server; they stay for replay and audit until `prune`."""
+        with _transaction(self._relaxed) as db:
+            db.executemany("UPDATE event SET acked_ms = ? WHERE seq = ?", [(now_ms, seq) for seq in seqs])
+
+    def count_attempt(self, seqs: Iterable[int]) -> None:
+        """Count a failed attempt."""
+        with _transaction(self._relaxed) as db:
+            db.executemany("UPDATE event SET attempts = attempts + 1 WHERE seq = ?", [(seq,) for seq in seqs])
+
+    def depth(self) -> int:
+        """Return how many events wait for the server."""
+        row = self._relaxed.execute("SELECT count(*) FROM event WHERE acked_ms IS NULL").fetchone()
+        return int(row[0])
+
+    def knows_sale(self, natural_key: str) -> bool:
+        """Return whether a sale is stored already."""
+        row = self._durable.execute("SELECT 1 FROM event WHERE natural_key = ?", (natural_key,)).fetchone()
+        return row is not None
+
+    def prune(self, before_ms: int) -> None:
+        """Forget what was acknowledged before a moment."""
+        with _transaction(self._relaxed) as db:
+            db.execute("DELETE FROM event WHERE acked_ms < ?", (before_ms,))
+            db.execute("DELETE FROM result WHERE reported_ms < ?", (before_ms,))
+
+    # -- authorisations ----------------------------------------------------------------------------
+
+    def open_authorisation(self, one: OpenAuthorisation) -> None:
+        """Store an intent before the dispenser hears of it. Raises sqlite3.IntegrityError on a second one."""
+        with _transaction(self._durable) as db:
+            db.execute(
+                "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    one.node,
+                    one.fp,
+                    one.nozzle,
+                    one.order_no,
+                    one.command_id,
+                    one.price_fen_per_unit,
+                    one.total_before_milli,
+                    one.sequence_before,
+                    int(one.confirmed),
+                    one.opened_ms,
+                ),
+            )
+
+    def confirm_authorisation(self, result: CommandResult, now_ms: int) -> None:
+        """The dispenser said yes: keep the authorisation, store the result."""
+        with _transaction(self._durable) as db:
+            db.execute("UPDATE authorisation SET confirmed = 1 WHERE command_id = ?", (result.command_id,))
+            _store_result(db, result, now_ms)
+
+    def drop_authorisation(self, result: CommandResult, now_ms: int) -> None:
+        """The dispenser said no: forget the authorisation, store the result."""
+        with _transaction(self._durable) as db:
+            db.execute("DELETE FROM authorisation WHERE command_id = ?", (result.command_id,))
+            _store_result(db, result, now_ms)
+
+    def authorisations(self) -> list[OpenAuthorisation]:
+        """Return what was open when the client last ran."""
+        rows = self._durable.execute("SELECT * FROM authorisation").fetchall()
+        return [
+            OpenAuthorisation(
+                node=row[0],
+                fp=row[1],
+                nozzle=row[2],
+                order_no=row[3],
+                command_id=row[4],
+                price_fen_per_unit=row[5],
+                total_before_milli=row[6],
+                sequence_before=row[7],
+                confirmed=bool(row[8]),
+                opened_ms=row[9],
+            )
+            for row in rows
+        ]
+
+    # -- command results ---------------------------------------------------------------------------
+
+    def add_result(self, result: CommandResult, now_ms: int) -> None:
+        """Store a result before it is sent; a final one replaces UNKNOWN and is reported again."""
+        with _transaction(self._durable) as db:
+            _store_result(db, result, now_ms)
+
+    def result_of(self, command_id: str) -> CommandResult | None:
+        """Return the stored result of a command."""
+        row = self._durable.execute("SELECT body FROM result WHERE command_id = ?", (command_id,)).fetchone()
+        return None if row is None else parse_result(loads(row[0].encode()))
+
+    def unreported(self, limit: int) -> list[tuple[str, str]]:
+        """Return (command_id, body) of results that the server has not acknowledged."""
+        rows = self._relaxed.execute(
+            "SELECT command_id, body FROM result WHERE reported_ms IS NULL ORDER BY created_ms LIMIT ?",
+            (limit,),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def mark_reported(self, sent: Iterable[tuple[str, str]], now_ms: int) -> None:
+        """Mark results as received, unless a newer one took their place meanwhile."""
+        with _transaction(self._relaxed) as db:
+            db.executemany(
+                "UPDATE result SET reported_ms = ? WHERE command_id = ? AND body = ?",
+                [(now_ms, command_id, body) for command_id, body in sent],
+            )
+
+    def report_again(self, command_id: str) -> None:
+        """The server asked again: send the stored result once more."""
+        with _transaction(self._relaxed) as db:
+            db.execute("UPDATE result SET reported_ms = NULL WHERE command_id = ?", (command_id,))
+
+    # -- totalisers --------------------------------------------------------------------------------
+
+    def total(self, node: int, fp: int, nozzle: int) -> int | None:
+        """Return the last known totaliser of a nozzle in thousandths."""
+        row = self._durable.execute(
+            "SELECT total_milli FROM meter WHERE node = ? AND fp = ? AND nozzle = ?", (node, fp, nozzle)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def set_total(self, node: int, fp: int, nozzle: int, total_milli: int) -> None:
+        """Remember a totaliser reading."""
+        with _transaction(self._durable) as db:
+            _store_total(db, node, fp, nozzle, total_milli)
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=10)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {synchronous}")
+    return db
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _store_result(db: sqlite3.Connection, result: CommandResult, now_ms: int) -> None:
+    db.execute(
+        "INSERT INTO result (command_id, body, created_ms) VALUES (?, ?, ?)"
+        " ON CONFLICT (command_id) DO UPDATE SET body = excluded.body, reported_ms = NULL",
+        (result.command_id, result_body(result), now_ms),
+    )
+
+
+def _store_total(db: sqlite3.Connection, node: int, fp: int, nozzle: int, total_milli: int) -> None:
+    db.execute(
+        "INSERT INTO meter VALUES (?, ?, ?, ?) ON CONFLICT (node, fp, nozzle)"
+        " DO UPDATE SET total_milli = excluded.total_milli",
+        (node, fp, nozzle, total_milli),
+    )

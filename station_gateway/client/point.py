@@ -1,0 +1,398 @@
+"""One fuelling point as the controller sees it: its state, its open authorisation, its finished sales.
+
+A finished transaction is read, written durably to the outbox, and only then cleared on the device, so a crash
+at any instant leaves it at least in one of the two. While the point is not `ready` (just connected) nothing
+is commanded: state, unpaid transactions and totalisers are read first.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from contracts.station import CommandResult, CommandState, EndReason, PointReport, PointState, SaleRecord
+from station_gateway.client.link import DispenserLink, LinkError
+from station_gateway.client.outbox import OpenAuthorisation, Outbox
+from station_gateway.client.sales import (
+    SALE_IDS,
+    PointKey,
+    is_after,
+    sale_of_transaction,
+    synthesised_sale,
+    zero_sale,
+)
+from station_gateway.protocols.ifsf.errors import IfsfError
+from station_gateway.protocols.ifsf.ids import (
+    ERROR_DB,
+    ErrorCode,
+    FpId,
+    NozzleId,
+    TransactionId,
+    TransactionState,
+    nozzle_db,
+    point_state,
+    sequence_of,
+    transaction_db,
+)
+from station_gateway.protocols.ifsf.messages import ACK_OK, Message, MessageType
+from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
+
+log = structlog.get_logger(__name__)
+
+WAITING = frozenset({PointState.IDLE, PointState.CALLING})
+RELEASED = frozenset({PointState.AUTHORISED, PointState.STARTED, PointState.SUSPENDED_STARTED})
+FLOWING = frozenset({PointState.FUELLING, PointState.SUSPENDED_FUELLING})
+SETTLE_TRIES = 3
+RECOVERY_LIMIT = 64
+"""More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
+
+
+class Point:
+    """State and bookkeeping of one fuelling point. One command at a time (`lock`)."""
+
+    def __init__(
+        self,
+        *,
+        key: PointKey,
+        link: DispenserLink,
+        outbox: Outbox,
+        controller: bytes,
+        out_bit: int,
+        postpaid_release: bool,
+        settle_retry_s: float,
+        on_change: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.key = key
+        self.db = bytes((key.fp,))
+        self.link = link
+        self.outbox = outbox
+        self.controller = controller
+        self.state = PointState.OFFLINE
+        self.nozzle_out: int | None = None
+        self.sequence = 0
+        self.opened: OpenAuthorisation | None = None
+        self.ready = False
+        self.lock = asyncio.Lock()
+        self.now = now
+        self._out_bit = out_bit
+        self._postpaid_release = postpaid_release
+        self._settle_retry_s = settle_retry_s
+        self._on_change = on_change
+        self._running: tuple[int, int] | None = None
+        self._collecting: set[int] = set()
+        self._expects_sale = False
+        self._timed_out = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- what the live view shows --------------------------------------------------------------------------------
+
+    def report(self) -> PointReport:
+        """Return the state for the live view."""
+        amount, quantity = self._running if self._running and self.state in FLOWING else (None, None)
+        return PointReport(
+            station_code=self.key.station_code,
+            node=self.key.node,
+            fp=self.key.fp,
+            state=self.state,
+            nozzle=self.nozzle_out,
+            running_amount_fen=amount,
+            running_quantity_milli=quantity,
+        )
+
+    def offline(self) -> None:
+        """The wire is gone: nothing is known until it has been read again."""
+        self.ready = False
+        self.state = PointState.OFFLINE
+        self.nozzle_out = None
+        self._running = None
+        self._on_change()
+
+    # -- what the dispenser says by itself ------------------------------------------------------------------------
+
+    def heard(self, message: Message) -> None:
+        """Take an unsolicited message. Raises IfsfError when its content is nonsense."""
+        sequence = sequence_of(message.database)
+        values = message.values()
+        if sequence is not None:
+            state = values.get(TransactionId.STATE, b"\0")[-1]
+            if state in (TransactionState.PAYABLE, TransactionState.LOCKED):
+                self._start_collecting(sequence)
+        elif len(message.database) == 3 and message.database[1] == ERROR_DB:
+            self._timed_out |= message.database[2] == ErrorCode.AUTHORISE_TIMEOUT
+        elif FpId.STATE in values:
+            self._heard_state(values)
+        elif FpId.CURRENT_AMOUNT in values and FpId.CURRENT_VOLUME in values:
+            amount, volume = values[FpId.CURRENT_AMOUNT], values[FpId.CURRENT_VOLUME]
+            self._running = decode_scaled(amount, 2), decode_scaled(volume, 3)
+            self._on_change()
+
+    def _heard_state(self, values: dict[int, bytes]) -> None:
+        self.set_state(values)
+        if not self.ready:
+            return
+        if self.state in RELEASED or self.state in FLOWING:
+            self._expects_sale = True
+        elif self._expects_sale and not self._collecting:
+            self._spawn(self._settle())
+        if self.state is PointState.CALLING:
+            self._spawn(self._release_postpaid())
+
+    def set_state(self, values: dict[int, bytes]) -> None:
+        """Take FP_State and Log_Noz_State. Raises IfsfError."""
+        self.state = point_state(values.get(FpId.STATE, b""))
+        bits = values.get(FpId.NOZZLE_STATE, b"\0")[-1]
+        if not self._out_bit:
+            bits = ~bits
+        self.nozzle_out = next(
+            (one.nozzle for one in self.key.config.nozzles if bits >> one.nozzle - 1 & 1), None
+        )
+        if self.state not in FLOWING:
+            self._running = None
+        self._on_change()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """A lost wire ends the work; the next connection reads everything again."""
+        try:
+            await work
+        except LinkError as error:
+            log.info("point.interrupted", node=self.key.node, fp=self.key.fp, reason=str(error))
+        except IfsfError as error:
+            log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
+
+    # -- after every connect --------------------------------------------------------------------------------------
+
+    async def start(self, *, open_point: bool) -> None:
+        """Read state, unpaid transactions and totalisers, settle what was open. Raises LinkError, IfsfError."""
+        async with self.lock:
+            await self.refresh()
+            if open_point and self.state is PointState.CLOSED:
+                await self.link.write(self.db, (FpId.OPEN, b""))
+                await self.refresh()
+            await self._collect_all(recovered=True)
+            if self.opened is not None:
+                await self._settle_opened()
+            if self.opened is not None and not self.opened.confirmed:
+                self.confirm(_accepted(self.opened))
+            await self._check_totals()
+            self.ready = True
+            self._expects_sale = self.state in RELEASED or self.state in FLOWING
+        for sequence in tuple(self._collecting):
+            self._spawn(self._collect_one(sequence))
+        if self.state is PointState.CALLING:
+            self._spawn(self._release_postpaid())
+
+    async def refresh(self) -> None:
+        """Read state, nozzle and current sequence. Raises LinkError, IfsfError."""
+        ids = bytes((FpId.STATE, FpId.NOZZLE_STATE, FpId.CURRENT_SEQUENCE))
+        answer = await self.link.read(self.db, ids)
+        if answer.type is not MessageType.ANSWER:
+            raise IfsfError("the dispenser refuses to tell its state")
+        values = answer.values()
+        self.set_state(values)
+        if FpId.CURRENT_SEQUENCE in values:
+            self.sequence = bcd_to_int(values[FpId.CURRENT_SEQUENCE])
+
+    async def _check_totals(self) -> None:
+        """Compare each totaliser with the last known one; a gap means fuel that no transaction told us of."""
+        for nozzle in self.key.config.nozzles:
+            total = await self.read_total(nozzle.nozzle)
+            known = self.outbox.total(self.key.node, self.key.fp, nozzle.nozzle)
+            if total is None or total == known or self.state in FLOWING:
+                continue
+            if known is not None:
+                log.warning(
+                    "point.totaliser.gap",
+                    node=self.key.node,
+                    fp=self.key.fp,
+                    nozzle=nozzle.nozzle,
+                    known_milli=known,
+                    read_milli=total,
+                )
+            self.outbox.set_total(self.key.node, self.key.fp, nozzle.nozzle, total)
+
+    async def read_total(self, nozzle: int) -> int | None:
+        """Return a nozzle's volume totaliser in thousandths, None when the device has none. Raises LinkError."""
+        answer = await self.link.read(nozzle_db(self.key.fp, nozzle), bytes((NozzleId.VOLUME_TOTAL,)))
+        raw = answer.values().get(NozzleId.VOLUME_TOTAL) if answer.type is MessageType.ANSWER else None
+        return decode_scaled(raw, 3) if raw else None
+
+    # -- finished sales -------------------------------------------------------------------------------------------
+
+    def _start_collecting(self, sequence: int) -> None:
+        if sequence in self._collecting:
+            return
+        self._collecting.add(sequence)
+        if self.ready:
+            self._spawn(self._collect_one(sequence))
+
+    async def _collect_one(self, sequence: int) -> None:
+        try:
+            async with self.lock:
+                await self._collect(sequence, recovered=False)
+        finally:
+            self._collecting.discard(sequence)
+        if self.state is PointState.CALLING and self.ready:
+            await self._release_postpaid()
+
+    async def _collect_all(self, *, recovered: bool) -> None:
+        for _ in range(RECOVERY_LIMIT):
+            if not await self._collect(0, recovered=recovered):
+                return
+
+    async def _collect(self, sequence: int, *, recovered: bool) -> bool:
+        """Read a transaction (0: the oldest unpaid), store it, clear it; False when there is none."""
+        answer = await self.link.read(transaction_db(self.key.fp, sequence), SALE_IDS)
+        real = sequence_of(answer.database)
+        values = answer.values() if answer.type is MessageType.ANSWER else {}
+        state = values.get(TransactionId.STATE, b"\0")[-1]
+        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
+            return False
+        await self._store(real, values, recovered=recovered)
+        cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
+        if cleared.ack != ACK_OK:
+            log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
+            return False
+        return True
+
+    async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
+        number = values.get(TransactionId.NOZZLE, b"\0")[-1]
+        opened = self._owner(sequence, number)
+        total = None
+        if TransactionId.TOTAL_AFTER not in values and self.key.nozzle(number):
+            total = await self.read_total(number)
+        sale = sale_of_transaction(
+            self.key,
+            sequence,
+            values,
+            now=self.now(),
+            total_after_milli=total,
+            opened=opened,
+            recovered=recovered,
+        )
+        self._commit(sale, opened)
+        self.sequence = sequence
+
+    def _owner(self, sequence: int, nozzle: int) -> OpenAuthorisation | None:
+        """The open authorisation that a transaction belongs to: same nozzle, and later than the release."""
+        opened = self.opened
+        if opened is None or opened.nozzle != nozzle:
+            return None
+        return opened if is_after(sequence, opened.sequence_before) else None
+
+    def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None) -> None:
+        """Write a sale durably; only then is anything cleared or forgotten."""
+        result = None
+        if opened is not None and not opened.confirmed:
+            result = _accepted(opened)
+        now_ms = int(self.now().timestamp() * 1000)
+        new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result)
+        if opened is not None:
+            self.opened = None
+        self._expects_sale = False
+        self._timed_out = False
+        log.info(
+            "point.sale" if new else "point.sale.again",
+            order=sale.order_no,
+            key=sale.natural_key,
+            quantity_milli=sale.quantity_milli,
+            amount_fen=sale.amount_fen,
+            reason=sale.end_reason.value,
+        )
+        self._on_change()
+
+    # -- releases that ended without a transaction -----------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        async with self.lock:
+            if self._expects_sale and self.ready:
+                await self.refresh()
+                if self.state not in RELEASED and self.state not in FLOWING:
+                    await self.settle()
+
+    async def settle(self) -> None:
+        """The point came back to rest: find its transaction, or end the order without one. Raises LinkError."""
+        await self._collect_all(recovered=False)
+        if self.opened is not None:
+            await self._settle_opened()
+        self._expects_sale = False
+
+    async def _settle_opened(self) -> None:
+        """End the open authorisation of a point at rest that has no transaction for it."""
+        opened = self.opened
+        if opened is None or self.state in RELEASED or self.state in FLOWING:
+            return
+        total = await self._settled_total(opened)
+        moved = total is not None and opened.total_before_milli not in (None, total)
+        if moved and total is not None:
+            log.error("point.sale.synthesised", order=opened.order_no, node=self.key.node, fp=self.key.fp)
+            sale = synthesised_sale(self.key, opened, total, self.now())
+        elif self.opened is None:
+            return
+        else:
+            reason = EndReason.AUTHORISE_TIMEOUT if self._timed_out else EndReason.ZERO
+            sale = zero_sale(self.key, opened, reason, self.now())
+        self._commit(sale, opened)
+
+    async def _settled_total(self, opened: OpenAuthorisation) -> int | None:
+        """Return the totaliser; while it has moved without a transaction, give the device time to write one."""
+        total = await self.read_total(opened.nozzle)
+        for _ in range(SETTLE_TRIES):
+            if total is None or opened.total_before_milli in (None, total):
+                return total
+            await asyncio.sleep(self._settle_retry_s)
+            await self._collect_all(recovered=False)
+            if self.opened is None:
+                return None
+            total = await self.read_total(opened.nozzle)
+        return total
+
+    def confirm(self, result: CommandResult) -> None:
+        """The dispenser is released for the open order: store that together with the command's result."""
+        assert self.opened is not None
+        self.outbox.confirm_authorisation(result, int(self.now().timestamp() * 1000))
+        self.opened = replace(self.opened, confirmed=True)
+        self._expects_sale = True
+
+    def last_sale_was_zero(self, opened: OpenAuthorisation) -> bool:
+        """Return whether an authorisation ended without fuel."""
+        return self.outbox.knows_sale(zero_sale(self.key, opened, EndReason.ZERO, self.now()).natural_key)
+
+    # -- post-paid --------------------------------------------------------------------------------------------------
+
+    async def _release_postpaid(self) -> None:
+        """Let a lifted post-paid nozzle start without a preset; refused while the device's buffer is full."""
+        if not self._postpaid_release:
+            return
+        async with self.lock:
+            nozzle = self.key.nozzle(self.nozzle_out) if self.nozzle_out else None
+            calling = self.ready and self.state is PointState.CALLING and self.opened is None
+            if not calling or nozzle is None or not nozzle.postpaid:
+                return
+            ack = await self.link.write(self.db, *self.release_items(nozzle.nozzle))
+            if ack.ack == ACK_OK:
+                self._expects_sale = True
+            else:
+                log.info("point.postpaid.refused", node=self.key.node, fp=self.key.fp, codes=ack.refusals())
+
+    def release_items(self, nozzle: int) -> tuple[tuple[int, bytes], ...]:
+        """Return nozzle mask, controller and release, in the order that dispensers want them."""
+        mask = bytes((1 << nozzle - 1,))
+        return (FpId.NOZZLE_MASK, mask), (FpId.RELEASE_CONTROLLER, self.controller), (FpId.RELEASE, b"")
+
+
+def _accepted(opened: OpenAuthorisation) -> CommandResult:
+    return CommandResult(command_id=opened.command_id, order_no=opened.order_no, state=CommandState.ACCEPTED)
+
+
+def utc_now() -> datetime:
+    """Return the time; injected so that tests can move it."""
+    return datetime.now(tz=UTC)

@@ -1,0 +1,185 @@
+"""From a dispenser's transaction to a `SaleRecord`: what the meter says is kept, nothing is recomputed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+from contracts.station import EndReason, SaleRecord
+from station_gateway.client.config import NozzleConfig, PointConfig
+from station_gateway.client.outbox import OpenAuthorisation
+from station_gateway.protocols.ifsf.errors import IfsfError
+from station_gateway.protocols.ifsf.ids import ErrorCode, TransactionId
+from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
+
+CHINA = timezone(timedelta(hours=8))
+SEQUENCES = 9999
+SALE_IDS = bytes(
+    (
+        TransactionId.AMOUNT,
+        TransactionId.VOLUME,
+        TransactionId.UNIT_PRICE,
+        TransactionId.NOZZLE,
+        TransactionId.ERROR,
+        TransactionId.STATE,
+        TransactionId.DATE,
+        TransactionId.TIME,
+        TransactionId.TOTAL_BEFORE,
+        TransactionId.TOTAL_AFTER,
+    )
+)
+_REASONS = {
+    ErrorCode.CUSTOMER_STOP: EndReason.CUSTOMER_STOP,
+    ErrorCode.LIMIT_REACHED: EndReason.PRESET_REACHED,
+    ErrorCode.MAX_FUELLING_TIME: EndReason.STOPPED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointKey:
+    """Where a sale happened."""
+
+    station_code: str
+    node: int
+    config: PointConfig
+
+    @property
+    def fp(self) -> int:
+        """Return the IFSF address of the fuelling point."""
+        return self.config.fp
+
+    def nozzle(self, number: int) -> NozzleConfig | None:
+        """Return the nozzle with a logical number."""
+        return next((one for one in self.config.nozzles if one.nozzle == number), None)
+
+
+def natural_key(point: PointKey, sequence: int, mark: str) -> str:
+    """Return a key that is unique for ever: a wrapped sequence number meets another totaliser."""
+    return f"{point.station_code}-{point.node}-{point.fp:02x}-{sequence:04d}-{mark}"
+
+
+def is_after(sequence: int, before: int) -> bool:
+    """Return whether a wrapping sequence number (1..9999) is later than another; half the circle decides."""
+    return 0 < (sequence - before) % SEQUENCES < SEQUENCES // 2
+
+
+def sale_of_transaction(
+    point: PointKey,
+    sequence: int,
+    values: dict[int, bytes],
+    *,
+    now: datetime,
+    total_after_milli: int | None,
+    opened: OpenAuthorisation | None,
+    recovered: bool,
+) -> SaleRecord:
+    """Return the sale of a TR_DAT answer; `total_after_milli` is used when the record carries no totaliser.
+
+    Raises IfsfError when an indispensable field is missing or unreadable.
+    """
+    try:
+        volume, amount = values[TransactionId.VOLUME], values[TransactionId.AMOUNT]
+        number, price = values[TransactionId.NOZZLE][-1], values[TransactionId.UNIT_PRICE]
+    except KeyError as missing:
+        raise IfsfError(f"a transaction without field {missing}") from missing
+    nozzle = point.nozzle(number)
+    if nozzle is None:
+        raise IfsfError(f"a transaction of an unknown nozzle {number}")
+    before, after = values.get(TransactionId.TOTAL_BEFORE), values.get(TransactionId.TOTAL_AFTER)
+    total_after = decode_scaled(after, 3) if after else total_after_milli
+    return SaleRecord(
+        natural_key=natural_key(point, sequence, _mark(values, total_after)),
+        station_code=point.station_code,
+        node=point.node,
+        fp=point.fp,
+        nozzle=number,
+        sequence=sequence,
+        unit=nozzle.unit,
+        quantity_milli=decode_scaled(volume, 3),
+        amount_fen=decode_scaled(amount, 2),
+        price_fen_per_unit=decode_scaled(price, 2),
+        end_reason=EndReason.RECOVERED if recovered else _reason(values),
+        recorded_at=now,
+        order_no=opened.order_no if opened else None,
+        totaliser_before_milli=decode_scaled(before, 3) if before else None,
+        totaliser_after_milli=total_after,
+        device_time=device_time(values),
+        offline=recovered,
+    )
+
+
+def _mark(values: dict[int, bytes], total_after: int | None) -> str:
+    """What tells two sales with the same sequence apart: the record's totaliser, else its time, else ours."""
+    if TransactionId.TOTAL_AFTER not in values and TransactionId.TIME in values:
+        return f"t{values.get(TransactionId.DATE, b'').hex()}{values[TransactionId.TIME].hex()}"
+    return str(total_after if total_after is not None else 0)
+
+
+def _reason(values: dict[int, bytes]) -> EndReason:
+    error = values.get(TransactionId.ERROR, b"\0")[-1]
+    return _REASONS.get(error, EndReason.NORMAL)  # type: ignore[call-overload, no-any-return]
+
+
+def device_time(values: dict[int, bytes]) -> datetime | None:
+    """Return the dispenser's own clock at the end of the fill (Beijing time), None when absent or nonsense."""
+    date, time = values.get(TransactionId.DATE), values.get(TransactionId.TIME)
+    if not date or not time or len(date) != 4 or len(time) != 3:
+        return None
+    try:
+        bcd_to_int(date + time)
+        local = datetime.strptime((date + time).hex(), "%Y%m%d%H%M%S").replace(tzinfo=CHINA)
+    except ValueError:
+        return None
+    return local.astimezone(UTC)
+
+
+def zero_sale(point: PointKey, opened: OpenAuthorisation, reason: EndReason, now: datetime) -> SaleRecord:
+    """Return the record that ends an order for which nothing was dispensed; its key is the command's."""
+    nozzle = point.nozzle(opened.nozzle)
+    assert nozzle is not None
+    return SaleRecord(
+        natural_key=f"{point.station_code}-zero-{opened.command_id}",
+        station_code=point.station_code,
+        node=point.node,
+        fp=point.fp,
+        nozzle=opened.nozzle,
+        sequence=0,
+        unit=nozzle.unit,
+        quantity_milli=0,
+        amount_fen=0,
+        price_fen_per_unit=opened.price_fen_per_unit,
+        end_reason=reason,
+        recorded_at=now,
+        order_no=opened.order_no,
+        totaliser_before_milli=opened.total_before_milli,
+        totaliser_after_milli=opened.total_before_milli,
+    )
+
+
+def synthesised_sale(
+    point: PointKey, opened: OpenAuthorisation, total_after_milli: int, now: datetime
+) -> SaleRecord:
+    """Return a flagged record for fuel that the totaliser saw and no transaction tells; a person decides.
+
+    The amount is price times quantity, rounded down: only an estimate, because the meter's amount is lost.
+    """
+    assert opened.total_before_milli is not None
+    nozzle = point.nozzle(opened.nozzle)
+    assert nozzle is not None
+    quantity = max(0, total_after_milli - opened.total_before_milli)
+    return SaleRecord(
+        natural_key=f"{point.station_code}-synth-{opened.command_id}",
+        station_code=point.station_code,
+        node=point.node,
+        fp=point.fp,
+        nozzle=opened.nozzle,
+        sequence=0,
+        unit=nozzle.unit,
+        quantity_milli=quantity,
+        amount_fen=quantity * opened.price_fen_per_unit // 1000,
+        price_fen_per_unit=opened.price_fen_per_unit,
+        end_reason=EndReason.SYNTHESISED,
+        recorded_at=now,
+        order_no=opened.order_no,
+        totaliser_before_milli=opened.total_before_milli,
+        totaliser_after_milli=total_after_milli,
+        offline=True,
+    )

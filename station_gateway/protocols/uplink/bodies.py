@@ -1,0 +1,238 @@
+"""The bodies of the uplink: compact JSON with one-letter keys, times in milliseconds since 1970 UTC.
+
+The station code is never in a body: it comes from the OSCORE context that proved who is speaking.
+
+- POST `e`: `{"e":[sale...], "s":[state...]}`, answered 2.04 once everything is stored.
+- POST `c`: `{"b": boot id, "r":[result...], "w": seconds to hold}`, answered by `{"c":[command...]}`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from contracts.station import (
+    AuthoriseCommand,
+    CommandResult,
+    CommandState,
+    EndReason,
+    PointReport,
+    PointState,
+    SaleRecord,
+    StopCommand,
+)
+from domain.quantity import Unit
+
+EVENTS_PATH = "e"
+COMMANDS_PATH = "c"
+MAX_BODY = 1000
+"""Bytes; stays below the IP MTU and below one CoAP block."""
+
+Command = AuthoriseCommand | StopCommand
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class BodyError(ValueError):
+    """A body that is not what the other end may send."""
+
+
+def dumps(value: Any) -> str:
+    """Return compact JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def loads(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body (an empty body is an empty object). Raises BodyError."""
+    if not body:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BodyError("not JSON") from error
+    if not isinstance(value, dict):
+        raise BodyError("not an object")
+    return value
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _moment(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _compact(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def sale_body(sale: SaleRecord) -> str:
+    """Return a sale as JSON text, as the outbox keeps it and the uplink sends it."""
+    values = {
+        "k": sale.natural_key,
+        "n": sale.node,
+        "f": sale.fp,
+        "z": sale.nozzle,
+        "q": sale.sequence,
+        "u": sale.unit.value,
+        "m": sale.quantity_milli,
+        "a": sale.amount_fen,
+        "p": sale.price_fen_per_unit,
+        "e": sale.end_reason.value,
+        "t": _ms(sale.recorded_at),
+        "o": sale.order_no,
+        "y": sale.totaliser_before_milli,
+        "x": sale.totaliser_after_milli,
+        "d": _ms(sale.device_time) if sale.device_time else None,
+        "l": 1 if sale.offline else None,
+    }
+    return dumps(_compact(values))
+
+
+def parse_sale(station_code: str, raw: Any) -> SaleRecord:
+    """Return the sale in a decoded body. Raises BodyError."""
+    try:
+        device_ms = raw.get("d")
+        return SaleRecord(
+            natural_key=_text(raw["k"]),
+            station_code=station_code,
+            node=_whole(raw["n"]),
+            fp=_whole(raw["f"]),
+            nozzle=_whole(raw["z"]),
+            sequence=_whole(raw["q"]),
+            unit=Unit(raw["u"]),
+            quantity_milli=_whole(raw["m"]),
+            amount_fen=_whole(raw["a"]),
+            price_fen_per_unit=_whole(raw["p"]),
+            end_reason=EndReason(raw["e"]),
+            recorded_at=_moment(_whole(raw["t"])),
+            order_no=_text(raw["o"]) if "o" in raw else None,
+            totaliser_before_milli=_whole(raw["y"]) if "y" in raw else None,
+            totaliser_after_milli=_whole(raw["x"]) if "x" in raw else None,
+            device_time=None if device_ms is None else _moment(_whole(device_ms)),
+            offline=bool(raw.get("l")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BodyError("not a sale") from error
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
+        raise BodyError("not a whole number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 160:
+        raise BodyError("not a short text")
+    return value
+
+
+def command_body(command: Command) -> dict[str, Any]:
+    """Return a command for the station."""
+    values = {
+        "i": command.command_id,
+        "o": command.order_no,
+        "n": command.node,
+        "f": command.fp,
+        "t": _ms(command.expires_at),
+    }
+    if isinstance(command, AuthoriseCommand):
+        values |= {"z": command.nozzle, "a": command.amount_fen, "p": command.price_fen_per_unit}
+    return values
+
+
+def parse_command(station_code: str, raw: Any) -> Command:
+    """Return the command in a decoded body; one with an amount is an authorise. Raises BodyError."""
+    try:
+        common = {
+            "command_id": _text(raw["i"]),
+            "order_no": _text(raw["o"]),
+            "station_code": station_code,
+        }
+        node, fp, expires = _whole(raw["n"]), _whole(raw["f"]), _moment(_whole(raw["t"]))
+        if "a" not in raw:
+            return StopCommand(node=node, fp=fp, expires_at=expires, **common)
+        return AuthoriseCommand(
+            node=node,
+            fp=fp,
+            expires_at=expires,
+            nozzle=_whole(raw["z"]),
+            amount_fen=_whole(raw["a"]),
+            price_fen_per_unit=_whole(raw["p"]),
+            **common,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BodyError("not a command") from error
+
+
+def result_body(result: CommandResult) -> str:
+    """Return a command's result as JSON text; the detail is cut so that the body stays small."""
+    return dumps(
+        {
+            "i": result.command_id,
+            "o": result.order_no,
+            "s": result.state.value,
+            "c": result.code,
+            "d": result.detail[:100],
+        }
+    )
+
+
+def parse_result(raw: Any) -> CommandResult:
+    """Return the result in a decoded body. Raises BodyError."""
+    try:
+        return CommandResult(
+            command_id=_text(raw["i"]),
+            order_no=_text(raw["o"]),
+            state=CommandState(raw["s"]),
+            code=str(raw.get("c", ""))[:32],
+            detail=str(raw.get("d", ""))[:200],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BodyError("not a result") from error
+
+
+def report_body(report: PointReport) -> str:
+    """Return the state of a fuelling point as JSON text."""
+    values = {
+        "n": report.node,
+        "f": report.fp,
+        "s": report.state.value,
+        "z": report.nozzle,
+        "a": report.running_amount_fen,
+        "m": report.running_quantity_milli,
+    }
+    return dumps(_compact(values))
+
+
+def parse_report(station_code: str, raw: Any) -> PointReport:
+    """Return the state in a decoded body. Raises BodyError."""
+    try:
+        return PointReport(
+            station_code=station_code,
+            node=_whole(raw["n"]),
+            fp=_whole(raw["f"]),
+            state=PointState(raw["s"]),
+            nozzle=_whole(raw["z"]) if "z" in raw else None,
+            running_amount_fen=_whole(raw["a"]) if "a" in raw else None,
+            running_quantity_milli=_whole(raw["m"]) if "m" in raw else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BodyError("not a state") from error
+
+
+def events_body(sales: Iterable[str], states: Iterable[str]) -> bytes:
+    """Return the body of POST `e` from already encoded parts, so that nothing is encoded twice."""
+    return f'{{"e":[{",".join(sales)}],"s":[{",".join(states)}]}}'.encode()
+
+
+def exchange_body(boot: str, results: Iterable[str], hold_ms: int) -> bytes:
+    """Return the body of POST `c`; `hold_ms` is how long the server may keep the answer back."""
+    return f'{{"b":"{boot}","r":[{",".join(results)}],"w":{hold_ms}}}'.encode()
+
+
+def commands_body(commands: Sequence[Command]) -> bytes:
+    """Return the answer to POST `c`; nothing at all when there is no command."""
+    return dumps({"c": [command_body(one) for one in commands]}).encode() if commands else b""
