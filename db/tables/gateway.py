@@ -12,7 +12,14 @@ class GatewayCommand(SQLModel, table=True):
 
     __tablename__ = "gateway_command"
     __table_args__ = (
-        Index("ix_gateway_command_open", "station_code", "created_at", postgresql_where=text("result IS NULL")),
+        Index(
+            "ix_gateway_command_open", "station_code", "created_at", postgresql_where=text("result IS NULL")
+        ),
+        Index(
+            "ix_gateway_command_untold",
+            "answered_at",
+            postgresql_where=text("result IS NOT NULL AND told_at IS NULL"),
+        ),
     )
     command_id: str = Field(primary_key=True, max_length=64)
     station_code: str = Field(max_length=32)
@@ -24,6 +31,8 @@ class GatewayCommand(SQLModel, table=True):
     result: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """The edge's answer (JSON of CommandResult), once it is known."""
     answered_at: AwareDatetime | None = None
+    told_at: AwareDatetime | None = None
+    """When the order's workflow was told: by the waiting activity, or by a signal when the answer came late."""
 
 
 class StationLink(SQLModel, table=True):
