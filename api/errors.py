@@ -1,0 +1,182 @@
+"""Problem details (RFC 9457) for everything that is not a success: one shape, a machine-readable `code`, Chinese words.
+
+No answer contains a stack, a query, or what was sent.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from api.ports import CommandRejectedError, HostBusyError, TemporalAwayError
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+_BY_STATUS: dict[int, tuple[str, str]] = {
+    400: ("bad_request", "请求格式有误"),
+    401: ("unauthenticated", "请先登录"),
+    403: ("forbidden", "没有权限"),
+    404: ("not_found", "没有找到"),
+    405: ("method_not_allowed", "不支持的操作"),
+    413: ("body_too_large", "请求内容过大"),
+    415: ("media_type", "请求格式有误"),
+    422: ("invalid", "提交的内容有误"),
+    500: ("internal", "系统出错，请稍后重试"),
+    503: ("unavailable", "系统繁忙，请稍后重试"),
+}
+
+
+class Problem(BaseModel):
+    """The body of every refusal. `code` is stable and for programs, `title` and `detail` are for people."""
+
+    type: str = Field(examples=["urn:jiazhu:problem:price_changed"])
+    title: str = Field(examples=["价格已变动"])
+    status: int = Field(examples=[409])
+    code: str = Field(examples=["price_changed"])
+    detail: str = Field(default="", examples=["请按新价格重新确认"])
+    request_id: str = Field(default="", examples=["4f1c0f6e"])
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem; `extra` are further members of the body, such as the new price."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str = "",
+        *,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status, self.code, self.title, self.detail = status, code, title, detail
+        self.extra, self.headers = dict(extra or {}), dict(headers or {})
+
+
+def not_found(detail: str = "") -> ProblemError:
+    """Return the refusal for what does not exist or belongs to somebody else: both look the same."""
+    return ProblemError(404, "not_found", "没有找到", detail)
+
+
+def unauthenticated() -> ProblemError:
+    """Return the refusal for a missing, wrong or expired credential; says nothing about which."""
+    return ProblemError(401, "unauthenticated", "请先登录", headers={"WWW-Authenticate": "Bearer"})
+
+
+def try_again(detail: str = "稍后重试，订单不会丢失") -> ProblemError:
+    """Return the refusal for something that is away for a moment: the same request with the same key is safe."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return ProblemError(503, "try_again", "系统繁忙，请稍后重试", detail, headers=headers)
+
+
+def problem_response(
+    status: int,
+    code: str,
+    title: str,
+    detail: str = "",
+    *,
+    request_id: str = "",
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the response of a problem."""
+    body = {
+        "type": f"urn:jiazhu:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": request_id,
+        **(extra or {}),
+    }
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
+
+
+def _respond(request: Request, error: ProblemError) -> JSONResponse:
+    return problem_response(
+        error.status,
+        error.code,
+        error.title,
+        error.detail,
+        request_id=_request_id(request),
+        extra=error.extra,
+        headers=error.headers,
+    )
+
+
+async def _on_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)
+    return _respond(request, error)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code, title = _BY_STATUS.get(error.status_code, ("http_error", "请求未能完成"))
+    headers = error.headers or {}
+    return problem_response(error.status_code, code, title, request_id=_request_id(request), headers=headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"field": ".".join(_ascii(p) for p in e["loc"]), "reason": str(e["type"])}
+        for e in error.errors()[:20]
+    ]
+    code, title = _BY_STATUS[422]
+    return problem_response(422, code, title, request_id=_request_id(request), extra={"errors": errors})
+
+
+def _ascii(part: object) -> str:
+    return str(part).encode("ascii", "backslashreplace").decode()[:64]
+
+
+async def _on_away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("api.dependency.away", kind=type(error).__name__)
+    return _respond(request, try_again())
+
+
+async def _on_rejected(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CommandRejectedError)
+    return _respond(request, ProblemError(409, error.code or "refused", "操作未被接受", error.message))
+
+
+async def _on_database(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, DataError):
+        return problem_response(422, *_BY_STATUS[422], request_id=_request_id(request))
+    if isinstance(error, IntegrityError):
+        return problem_response(409, "conflict", "与现有数据冲突", request_id=_request_id(request))
+    return await _on_away(request, error)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("api.request.failed", kind=type(error).__name__, exc_info=error)
+    code, title = _BY_STATUS[500]
+    return problem_response(500, code, title, request_id=_request_id(request))
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an app with a problem."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    for away in (TemporalAwayError, HostBusyError, PoolTimeoutError, OperationalError):
+        app.add_exception_handler(away, _on_away)
+    app.add_exception_handler(CommandRejectedError, _on_rejected)
+    app.add_exception_handler(DBAPIError, _on_database)
+    app.add_exception_handler(Exception, _on_bug)

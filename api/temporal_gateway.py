@@ -1,0 +1,223 @@
+"""The one place of the API that talks to Temporal: start, update, signal; every call bounded in time.
+
+A prepaid start is one update-with-start: the workflow starts (or is met) and answers with its quote in one round
+trip. The update's validator would not stop the start, so everything is checked before.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio.client import (
+    Client,
+    RPCError,
+    RPCTimeoutOrCancelledError,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCStatusCode
+
+from api.ports import CommandRejectedError, OrderEndedError, OrderLabels, TemporalAwayError
+from contracts.fill import (
+    CancelCommand,
+    CashCommand,
+    CommandAnswer,
+    FillInput,
+    FillResult,
+    PayAnswer,
+    PayCommand,
+    ResolveCommand,
+    StartAnswer,
+    StartFill,
+)
+from contracts.names import (
+    FILL_AND_PAY,
+    FILL_TASK_QUEUE,
+    RETURN_SURPLUS,
+    SIGNAL_PAYMENT_REPORTED,
+    UPDATE_CANCEL,
+    UPDATE_PAY,
+    UPDATE_RESOLVE,
+    UPDATE_START,
+    UPDATE_TAKE_CASH,
+    SearchAttribute,
+)
+from contracts.payment import PaymentReported
+from domain.ids import fill_workflow_id, order_no_of_trade, surplus_workflow_id
+from domain.order import OrderStatus
+
+T = TypeVar("T")
+
+UPDATE_TIMEOUT = timedelta(seconds=15)
+"""How long a person waits for an order's answer; the channel's own limit is 10 s."""
+SIGNAL_TIMEOUT = timedelta(seconds=2)
+"""A channel wants its notification answered within 5 s."""
+LOOKUP_TIMEOUT = timedelta(seconds=3)
+
+_GONE = frozenset({RPCStatusCode.NOT_FOUND})
+_REFUSED = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
+
+
+def _attributes(labels: OrderLabels, order_no: str, stage: str) -> TypedSearchAttributes:
+    keyword = SearchAttributeKey.for_keyword
+    return TypedSearchAttributes(
+        [
+            SearchAttributePair(keyword(SearchAttribute.OPERATOR), labels.operator_code),
+            SearchAttributePair(keyword(SearchAttribute.STATION), labels.station_code),
+            SearchAttributePair(keyword(SearchAttribute.STAGE), stage),
+            SearchAttributePair(keyword(SearchAttribute.BUSINESS_NO), order_no),
+            SearchAttributePair(SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON), False),
+        ]
+    )
+
+
+async def _bounded(call: Awaitable[T], limit: timedelta) -> T:
+    """Await a call to Temporal; no answer in time, or none at all, is TemporalAwayError."""
+    try:
+        return await asyncio.wait_for(call, limit.total_seconds())
+    except (TimeoutError, RPCTimeoutOrCancelledError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise TemporalAwayError("no answer in time") from error
+    except RPCError as error:
+        if error.status in _GONE:
+            raise OrderEndedError("no such running workflow") from error
+        if error.status in _REFUSED:
+            raise
+        raise TemporalAwayError(f"temporal: {error.status.name}") from error
+
+
+def _rejection(error: WorkflowUpdateFailedError) -> CommandRejectedError:
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return CommandRejectedError(cause.type or "refused", cause.message)
+    return CommandRejectedError("refused", "")
+
+
+class ClientTemporalGateway:
+    """`TemporalGateway` over a Temporal client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def start_fill(self, fill: StartFill, labels: OrderLabels) -> StartAnswer:
+        """Start the order by update-with-start; an order that has ended answers what it answered first.
+
+        Raises TemporalAwayError when there was no answer in time; the same start may be sent again.
+        """
+        start: WithStartWorkflowOperation[Any, FillResult] = WithStartWorkflowOperation(
+            FILL_AND_PAY,
+            FillInput(order_no=fill.order_no, start=fill),
+            id=fill_workflow_id(fill.order_no),
+            task_queue=FILL_TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=labels.summary,
+            search_attributes=_attributes(labels, fill.order_no, OrderStatus.AWAITING_PAYMENT.value),
+        )
+        call = self._client.execute_update_with_start_workflow(
+            UPDATE_START,
+            start_workflow_operation=start,
+            id=f"start-{fill.order_no}",
+            result_type=StartAnswer,
+        )
+        try:
+            return await _bounded(call, UPDATE_TIMEOUT)
+        except (WorkflowAlreadyStartedError, OrderEndedError):
+            return await self._first_answer(fill.order_no)
+        except WorkflowUpdateFailedError as error:
+            raise _rejection(error) from error
+
+    async def _first_answer(self, order_no: str) -> StartAnswer:
+        handle = self._client.get_workflow_handle(fill_workflow_id(order_no), result_type=FillResult)
+        update = handle.get_update_handle(f"start-{order_no}", result_type=StartAnswer)
+        try:
+            return await _bounded(update.result(), LOOKUP_TIMEOUT)
+        except (OrderEndedError, WorkflowUpdateFailedError):
+            pass
+        try:
+            result = await _bounded(handle.result(), LOOKUP_TIMEOUT)
+        except WorkflowFailureError as error:
+            raise OrderEndedError("the order ended without an answer") from error
+        answer: StartAnswer | None = result.start
+        if answer is None:
+            raise OrderEndedError("the order has ended")
+        return answer
+
+    async def pay(self, order_no: str, command: PayCommand, update_id: str) -> PayAnswer:
+        """Send the update `pay`."""
+        return await self._update(order_no, UPDATE_PAY, command, update_id, PayAnswer)
+
+    async def take_cash(self, order_no: str, command: CashCommand, update_id: str) -> CommandAnswer:
+        """Send the update `take_cash`."""
+        return await self._update(order_no, UPDATE_TAKE_CASH, command, update_id, CommandAnswer)
+
+    async def cancel(self, order_no: str, command: CancelCommand, update_id: str) -> CommandAnswer:
+        """Send the update `cancel`."""
+        return await self._update(order_no, UPDATE_CANCEL, command, update_id, CommandAnswer)
+
+    async def resolve(self, order_no: str, command: ResolveCommand, update_id: str) -> CommandAnswer:
+        """Send the update `resolve`."""
+        return await self._update(order_no, UPDATE_RESOLVE, command, update_id, CommandAnswer)
+
+    async def _update(self, order_no: str, name: str, command: Any, update_id: str, answer: type[T]) -> T:
+        handle = self._client.get_workflow_handle(fill_workflow_id(order_no))
+        try:
+            sent = handle.execute_update(name, command, id=update_id, result_type=answer)
+            return await _bounded(sent, UPDATE_TIMEOUT)
+        except OrderEndedError:
+            earlier = handle.get_update_handle(update_id, result_type=answer)
+            return await self._earlier(earlier.result())
+        except WorkflowUpdateFailedError as error:
+            raise _rejection(error) from error
+
+    async def _earlier(self, call: Awaitable[T]) -> T:
+        """Return the answer that a repeated command got before its order ended."""
+        try:
+            return await _bounded(call, LOOKUP_TIMEOUT)
+        except WorkflowUpdateFailedError as error:
+            raise _rejection(error) from error
+
+    async def report_payment(self, order_no: str, report: PaymentReported) -> None:
+        """Signal FillAndPay that a channel reported something."""
+        await self._signal(fill_workflow_id(order_no), report)
+
+    async def report_surplus(self, report: PaymentReported) -> None:
+        """Signal ReturnSurplus that a channel reported something."""
+        await self._signal(surplus_workflow_id(report.out_trade_no), report)
+
+    async def _signal(self, workflow_id: str, report: PaymentReported) -> None:
+        handle = self._client.get_workflow_handle(workflow_id)
+        await _bounded(handle.signal(SIGNAL_PAYMENT_REPORTED, report), SIGNAL_TIMEOUT)
+
+    async def return_surplus(self, report: PaymentReported, labels: OrderLabels) -> None:
+        """Start ReturnSurplus once for this payment."""
+        start = self._client.start_workflow(
+            RETURN_SURPLUS,
+            report,
+            id=surplus_workflow_id(report.out_trade_no),
+            task_queue=FILL_TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=labels.summary,
+            search_attributes=_attributes(labels, order_no_of_trade(report.out_trade_no), "surplus"),
+        )
+        try:
+            await _bounded(start, SIGNAL_TIMEOUT)
+        except WorkflowAlreadyStartedError:
+            return
+
+    async def check(self) -> None:
+        """Ask the server for its health."""
+        healthy = await _bounded(self._client.service_client.check_health(), LOOKUP_TIMEOUT)
+        if not healthy:
+            raise TemporalAwayError("temporal is not serving")

@@ -1,0 +1,83 @@
+"""Waiting for orders to change: one query for everybody who waits, however many there are."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+
+from api.database import Database
+from db.repositories.views import updated_at
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S = 0.3
+MAX_WAITERS = 5_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def version_of(moment: datetime) -> int:
+    """Return a row's `updated_at` as a whole number that clients hand back: microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Waiter:
+    order_no: str
+    version: int
+    done: asyncio.Future[None]
+
+
+class OrderWatch:
+    """Wakes waiters when their order's row has another version; polls only while somebody waits."""
+
+    def __init__(self, db: Database, *, interval_s: float = INTERVAL_S) -> None:
+        self._db, self._interval_s = db, interval_s
+        self._waiters: set[_Waiter] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, order_no: str, version: int, seconds: int) -> None:
+        """Return when the order's version is no longer `version`, at the latest after `seconds`.
+
+        Returns at once when too many wait already: the client then polls.
+        """
+        if seconds <= 0 or len(self._waiters) >= MAX_WAITERS:
+            return
+        waiter = _Waiter(order_no=order_no, version=version, done=asyncio.get_running_loop().create_future())
+        self._waiters.add(waiter)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll())
+        try:
+            await asyncio.wait_for(waiter.done, seconds)
+        except TimeoutError:
+            return
+        finally:
+            self._waiters.discard(waiter)
+
+    async def _poll(self) -> None:
+        while self._waiters:
+            await asyncio.sleep(self._interval_s)
+            numbers = sorted({w.order_no for w in self._waiters})
+            if not numbers:
+                return
+            try:
+                found = await self._db.run(partial(updated_at, order_nos=numbers))
+            except Exception:  # noqa: BLE001 - a broken database must not end the watch; waiters time out
+                log.warning("api.watch.failed", waiting=len(self._waiters))
+                continue
+            self._wake({number: version_of(at) for number, at in found.items()})
+
+    def _wake(self, versions: dict[str, int]) -> None:
+        for waiter in list(self._waiters):
+            if versions.get(waiter.order_no, waiter.version) != waiter.version and not waiter.done.done():
+                waiter.done.set_result(None)
+
+    async def close(self) -> None:
+        """Let everybody go who still waits."""
+        for waiter in list(self._waiters):
+            if not waiter.done.done():
+                waiter.done.set_result(None)
+        if self._task:
+            self._task.cancel()
