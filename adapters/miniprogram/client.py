@@ -1,7 +1,8 @@
 """Client of WeChat's mini-program host: code2Session, phone number, subscribe messages.
 
-Access tokens come from `stable_token` only (the old token call would invalidate everybody else's token), fetched
-by one thread while the others wait. Secrets are in URLs here, so transport errors are never chained or logged.
+Access tokens come from `stable_token` only (the old token call would invalidate everybody else's token),
+fetched by one thread while the others wait. Secrets are in URLs here, so transport errors are never chained
+or logged.
 """
 
 import threading
@@ -160,7 +161,7 @@ class MiniProgramClient:
     def _call(
         self, method: str, path: str, errors: Mapping[int, type[MiniProgramError]], **kwargs: Any
     ) -> dict[str, Any]:
-        """Make one call; raises the typed error of `errcode`, MiniProgramBusyError without a readable answer."""
+        """Make one call; raises the error of `errcode`, MiniProgramBusyError without a readable answer."""
         try:
             response = self._session().request(
                 method, self._base + path, timeout=self._timeout_s, allow_redirects=False, **kwargs

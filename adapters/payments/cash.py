@@ -1,4 +1,4 @@
-"""Cash at the counter as a payment channel: the cashier's confirmation is the payment, a person hands money back."""
+"""Cash at the counter as a payment channel: the cashier confirms, a person hands money back."""
 
 import json
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def utc_now() -> datetime:
 class CashChannel:
     """Implements `PaymentChannel` for cash.
 
-    An attempt exists only because a cashier confirmed that the money is in the drawer, so every answer about it
-    is SUCCEEDED and nothing can make it unpaid. `signed` is true: the word is our own.
+    An attempt exists only because a cashier confirmed that the money is in the drawer, so every answer about
+    it is SUCCEEDED and nothing can make it unpaid. `signed` is true: the word is our own.
     """
 
     name = "cash"

@@ -146,10 +146,8 @@ class WeChatChannel:
     def _payable(self, ref: AttemptRef, reply: Reply) -> PaymentOutcome:
         """A placed order: what the phone or the QR code needs."""
         body = outcomes.payload(reply) or {}
-        if ref.method is PayMethod.WECHAT_NATIVE:
-            params = {"code_url": body.get("code_url")}
-        else:
-            params = self._jsapi_params(body.get("prepay_id"))
+        native = ref.method is PayMethod.WECHAT_NATIVE
+        params = {"code_url": body.get("code_url")} if native else self._jsapi_params(body.get("prepay_id"))
         if not all(isinstance(value, str) and value for value in params.values()):
             return self._outcome(ref, reply, OutcomeKind.UNKNOWN, code=MALFORMED)
         return self._outcome(ref, reply, OutcomeKind.PENDING, client_params=params)
@@ -214,7 +212,7 @@ class WeChatChannel:
         refusal = outcomes.channel_error(reply)
         kind, again = outcomes.created(refusal) if reply.signed else (OutcomeKind.UNKNOWN, False)
         if refusal.errno == outcomes.ERRNO_REENTRY_DIFFERS:
-            _log.refusal("wechat.create.parameters_differ", out_trade_no=ref.out_trade_no)
+            _log.error("wechat.create.parameters_differ", out_trade_no=ref.out_trade_no)
         return self._outcome(
             ref,
             reply,
