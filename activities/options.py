@@ -46,3 +46,12 @@ DISPENSER: Final = ActivityConfig(
     ),
 )
 """One command to a dispenser by its derived command id: a retry finds the stored command and its result."""
+
+
+def named(config: ActivityConfig, summary: str, task_queue: str | None = None) -> ActivityConfig:
+    """Return the same options with the line that ops staff read in the timeline, and a queue when it is not ours."""
+    merged = config.copy()
+    merged["summary"] = summary
+    if task_queue is not None:
+        merged["task_queue"] = task_queue
+    return merged

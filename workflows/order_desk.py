@@ -1,0 +1,206 @@
+"""What FillAndPay knows of its order: the view of the row, and the transactions that change it, one at a time.
+
+Every transaction returns the new view; the lock keeps an older answer from overwriting a newer one when an update
+handler and the main line run at the same time.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities import options
+    from activities.order_money import OrderMoneyActivities
+    from activities.order_opening import OrderOpeningActivities
+    from activities.order_steps import OrderStepActivities
+    from contracts.fill import PayCommand, StartFill
+    from contracts.names import SearchAttribute
+    from contracts.orders import (
+        BeginAttempt,
+        BegunAttempt,
+        EndOrder,
+        FlagOrder,
+        OpenedOrder,
+        OpenOrder,
+        OpenSale,
+        OrderView,
+        OwedRefund,
+        OweRefund,
+        PostedPayment,
+        PostPayment,
+        RecordAttempt,
+        RecordAuthorised,
+        RecordRefund,
+        ResolveShortfall,
+        SettledSale,
+        SettleSale,
+    )
+    from contracts.payment import PaymentOutcome, RefundOutcome
+    from contracts.station import SaleRecord
+    from domain.order import OrderStatus
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+_STAGE = SearchAttributeKey.for_keyword(SearchAttribute.STAGE)
+_NEEDS_PERSON = SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON)
+
+
+class OrderStuckError(RuntimeError):
+    """A transaction was refused for good: a defect in code or data, which somebody has to mend."""
+
+
+class OrderDesk:
+    """The order's row, seen from the workflow."""
+
+    def __init__(self, describe: Callable[[OrderView], str]) -> None:
+        self.view: OrderView | None = None
+        self.lock = asyncio.Lock()
+        self._describe = describe
+        self._told_person = False
+
+    @property
+    def order(self) -> OrderView:
+        """Return the view of an order that has been opened."""
+        assert self.view is not None, "the order is not open"
+        return self.view
+
+    async def _run(self, method: Callable[[Any, Request], Answer], request: Request) -> Answer:
+        """Run one transaction; a refusal that retrying cannot mend fails the workflow task, not the order.
+
+        The order then stays open and visible, and goes on by itself once the code or the data are mended.
+        """
+        try:
+            return await workflow.execute_local_activity_method(method, request, **options.DATABASE)
+        except ActivityError as error:
+            raise OrderStuckError(f"{method.__name__}: {error.cause}") from error
+
+    def _keep(self, view: OrderView) -> None:
+        self.view = view
+        if bool(view.needs_person) != self._told_person:
+            self._told_person = bool(view.needs_person)
+            self.tell(stage=True)
+
+    def tell(self, *, stage: bool = False) -> None:
+        """Refresh what ops staff read; with `stage` also the search attributes (an upsert costs a write, so seldom)."""
+        if self.view is None:
+            return
+        workflow.set_current_details(self._describe(self.view))
+        if stage:
+            workflow.upsert_search_attributes(
+                [_STAGE.value_set(self.view.status.value), _NEEDS_PERSON.value_set(self._told_person)]
+            )
+
+    async def open_prepaid(self, start: StartFill) -> OpenedOrder:
+        """Open a prepaid order, or learn why not."""
+        opened = await self._run(OrderOpeningActivities.open_order, OpenOrder(start=start))
+        if opened.view is not None:
+            self._keep(opened.view)
+        return opened
+
+    async def open_sale(self, order_no: str, sale: SaleRecord) -> None:
+        """Open a post-paid order from its sale."""
+        self._keep(await self._run(OrderOpeningActivities.open_sale, OpenSale(order_no=order_no, sale=sale)))
+
+    async def begin_attempt(self, command_id: str, pay: PayCommand) -> BegunAttempt:
+        """Add a payment attempt."""
+        async with self.lock:
+            request = BeginAttempt(order_no=self.order.order_no, command_id=command_id, pay=pay)
+            begun = await self._run(OrderOpeningActivities.begin_attempt, request)
+            self._keep(begun.view)
+            return begun
+
+    async def record_attempt(self, outcome: PaymentOutcome, *, closed: bool = False) -> None:
+        """Keep that an attempt failed or was closed."""
+        await self._run(OrderMoneyActivities.record_attempt, RecordAttempt(outcome=outcome, closed=closed))
+
+    async def post_payment(self, outcome: PaymentOutcome, *, cancelled: bool) -> PostedPayment:
+        """Post confirmed money."""
+        async with self.lock:
+            request = PostPayment(order_no=self.order.order_no, outcome=outcome, cancelled=cancelled)
+            posted = await self._run(OrderMoneyActivities.post_payment, request)
+            self._keep(posted.view)
+            return posted
+
+    async def settle(
+        self, sale: SaleRecord, *, charge_fen: int | None = None, actor: str = "system", note: str = ""
+    ) -> SettledSale:
+        """Settle the order by its sale."""
+        async with self.lock:
+            request = SettleSale(
+                order_no=self.order.order_no, sale=sale, charge_fen=charge_fen, actor=actor, note=note
+            )
+            settled = await self._run(OrderMoneyActivities.settle_sale, request)
+            self._keep(settled.view)
+            return settled
+
+    async def owe_refund(self, reason: str, actor: str = "system") -> OwedRefund:
+        """Decide that all of the money goes back."""
+        async with self.lock:
+            request = OweRefund(order_no=self.order.order_no, reason=reason, actor=actor)
+            owed = await self._run(OrderMoneyActivities.owe_refund, request)
+            self._keep(owed.view)
+            return owed
+
+    async def record_refund(self, outcome: RefundOutcome, actor: str = "system") -> None:
+        """Keep how a refund stands."""
+        async with self.lock:
+            request = RecordRefund(order_no=self.order.order_no, outcome=outcome, actor=actor)
+            self._keep((await self._run(OrderMoneyActivities.record_refund, request)).view)
+
+    async def record_authorised(self) -> None:
+        """Keep that the dispenser has the preset."""
+        async with self.lock:
+            request = RecordAuthorised(order_no=self.order.order_no)
+            self._keep(await self._run(OrderStepActivities.record_authorised, request))
+
+    async def flag(self, reason: str) -> None:
+        """Ask for a person, or (empty) no longer; the same reason twice is one request."""
+        async with self.lock:
+            if self.order.needs_person != reason:
+                request = FlagOrder(order_no=self.order.order_no, reason=reason)
+                self._keep(await self._run(OrderStepActivities.flag_order, request))
+
+    async def end(self, status: OrderStatus, actor: str, reason: str) -> None:
+        """End an order that nobody paid."""
+        async with self.lock:
+            request = EndOrder(order_no=self.order.order_no, status=status, actor=actor, reason=reason)
+            self._keep(await self._run(OrderStepActivities.end_order, request))
+
+    async def resolve_shortfall(self, *, collected: bool, actor: str, note: str) -> None:
+        """Post a person's decision about a shortfall."""
+        async with self.lock:
+            request = ResolveShortfall(
+                order_no=self.order.order_no, collected=collected, actor=actor, note=note
+            )
+            self._keep(await self._run(OrderStepActivities.resolve_shortfall, request))
+
+
+class Background:
+    """Tasks beside the main line (a surplus going back, a code being confirmed); the run ends after them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the main line; its failure fails the workflow task, never silently."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing runs beside the main line; raises what a finished task raised."""
+        for task in [t for t in self._tasks if t.done()]:
+            self._tasks.discard(task)
+            task.result()
+        return not self._tasks
+
+
+def later(moment: datetime) -> bool:
+    """Return whether workflow time has reached `moment`."""
+    return workflow.now() >= moment

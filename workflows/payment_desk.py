@@ -1,0 +1,245 @@
+"""Payment attempts of one order: create, ask, close, confirm a pay code, and post what arrived.
+
+A plain class, no child workflow. One rule carries it: a channel call ends in one of five ways, only a confirmed
+end counts, and Unknown is asked about until it is known (WeChat Pay: query, then close or reverse, then query).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from workflows.order_desk import Background, OrderDesk, later
+
+with workflow.unsafe.imports_passed_through():
+    from activities import options
+    from activities.payments import PaymentActivities
+    from contracts.orders import PostVerdict
+    from contracts.payment import AttemptRef, CloseOutcome, PaymentOutcome, RefundRequest
+    from domain import policy
+    from domain.payment import CloseKind, OutcomeKind, PayMethod
+
+Answer = TypeVar("Answer")
+_CREATE_AGAIN_AFTER = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
+_UNSURE_AGAIN = timedelta(seconds=20)
+
+
+class Shut(Enum):
+    """How closing an attempt ended: it can never capture, it had been paid (and is posted), or nobody knows yet."""
+
+    CLOSED = auto()
+    PAID = auto()
+    UNSURE = auto()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt that may still capture."""
+
+    ref: AttemptRef
+    begun_at: datetime
+    next_look: datetime
+    looks: int = 0
+    confirming: bool = False
+    """A pay code with its own ladder beside the main line."""
+
+
+class PaymentDesk:
+    """The attempts of one order."""
+
+    def __init__(self, desk: OrderDesk, background: Background, owe: Callable[[RefundRequest], None]) -> None:
+        self._desk, self._background, self._owe = desk, background, owe
+        self.open: dict[str, Attempt] = {}
+        self._posted: set[str] = set()
+        self.cancelling = False
+
+    def add(self, ref: AttemptRef) -> Attempt:
+        """Watch an attempt from now on."""
+        now = workflow.now()
+        attempt = self.open.get(ref.out_trade_no) or Attempt(
+            ref=ref, begun_at=now, next_look=now + policy.PAYMENT_QUERY_LADDER[0]
+        )
+        self.open[ref.out_trade_no] = attempt
+        return attempt
+
+    def next_look(self) -> datetime | None:
+        """Return when an unreported attempt is to be asked about; None when there is none."""
+        return min((a.next_look for a in self.open.values() if not a.confirming), default=None)
+
+    async def create(self, ref: AttemptRef) -> PaymentOutcome:
+        """Place an attempt; an unknown answer is asked for again with the same bytes, a few times."""
+        self.add(ref)
+        outcome = await self._call(PaymentActivities.create_payment, ref)
+        for pause in _CREATE_AGAIN_AFTER:
+            if outcome.kind not in (OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
+                break
+            await workflow.sleep(pause)
+            outcome = await self._call(PaymentActivities.create_payment, ref)
+        await self._take(ref, outcome)
+        return outcome
+
+    async def charge_code(self, ref: AttemptRef) -> PaymentOutcome:
+        """Charge a pay code once; unless it is decided at once, the ladder goes on beside the main line."""
+        attempt = self.add(ref)
+        try:
+            outcome = await workflow.execute_activity_method(
+                PaymentActivities.charge_code, ref, **options.named(options.CHANNEL_MOVE, "付款码扣款")
+            )
+        except ActivityError:
+            outcome = _unknown(ref)
+        if outcome.kind in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
+            attempt.confirming = True
+            self._background.start(self._confirm_code(attempt))
+            return outcome
+        await self._take(ref, outcome)
+        if outcome.kind is OutcomeKind.FAILED:
+            self._background.start(self._bury_code(ref))
+        return outcome
+
+    async def look(self, ref: AttemptRef) -> PaymentOutcome:
+        """Ask the channel about an attempt, the truth behind every notification, and post or drop it."""
+        attempt = self.open.get(ref.out_trade_no)
+        if attempt is not None:
+            ladder = policy.PAYMENT_QUERY_LADDER
+            attempt.looks += 1
+            attempt.next_look = workflow.now() + ladder[min(attempt.looks, len(ladder) - 1)]
+        outcome = await self._call(PaymentActivities.query_payment, ref)
+        if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
+            await self._take(ref, outcome)
+        return outcome
+
+    async def look_at_due(self) -> None:
+        """Ask about every attempt whose time has come."""
+        for attempt in list(self.open.values()):
+            if not attempt.confirming and later(attempt.next_look):
+                await self.look(attempt.ref)
+
+    def knows(self, out_trade_no: str) -> bool:
+        """Return whether the money of this attempt is already in the books."""
+        return out_trade_no in self._posted
+
+    async def shut(self, attempt: Attempt) -> Shut:
+        """Make an attempt unpayable, or learn that it was paid (then it is posted)."""
+        ref = attempt.ref
+        closed = await self._close(ref)
+        if closed.kind is CloseKind.MUST_REVERSE:
+            closed = await self._reverse(ref)
+        gone = closed.kind is CloseKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE)
+        if closed.kind is CloseKind.CLOSED or gone:
+            await self._closed(ref, closed)
+            return Shut.CLOSED
+        if closed.kind is CloseKind.ALREADY_PAID:
+            outcome = await self.look(ref)
+            if outcome.kind is OutcomeKind.SUCCEEDED:
+                return Shut.PAID
+            if outcome.kind is OutcomeKind.FAILED:
+                return Shut.CLOSED
+        return Shut.UNSURE
+
+    async def shut_all(self) -> Shut:
+        """Shut every open attempt: PAID as soon as one had been paid, UNSURE when one is not known."""
+        unsure = False
+        for attempt in list(self.open.values()):
+            match await self.shut(attempt):
+                case Shut.PAID:
+                    return Shut.PAID
+                case Shut.UNSURE:
+                    unsure = True
+                case Shut.CLOSED:
+                    continue
+        return Shut.UNSURE if unsure else Shut.CLOSED
+
+    async def shut_leftovers(self) -> None:
+        """After the order is paid: shut every other attempt, however long that takes; a late capture goes back."""
+        rounds = 0
+        while self.open:
+            for attempt in [a for a in self.open.values() if not a.confirming]:
+                await self.shut(attempt)
+            rounds += 1
+            if self.open:
+                ladder = policy.PAYMENT_QUERY_LADDER
+                await workflow.sleep(ladder[min(rounds - 1, len(ladder) - 1)])
+
+    async def _take(self, ref: AttemptRef, outcome: PaymentOutcome) -> None:
+        """Act on a definite outcome; anything else changes nothing."""
+        if outcome.kind is OutcomeKind.FAILED:
+            self.open.pop(ref.out_trade_no, None)
+            await self._desk.record_attempt(outcome)
+        elif outcome.kind is OutcomeKind.SUCCEEDED:
+            self.open.pop(ref.out_trade_no, None)
+            self._posted.add(ref.out_trade_no)
+            posted = await self._desk.post_payment(outcome, cancelled=self.cancelling)
+            if posted.refund is not None:
+                self._owe(posted.refund)
+            if posted.verdict is PostVerdict.ACCEPTED and self.open:
+                self._background.start(self.shut_leftovers())
+
+    async def _closed(self, ref: AttemptRef, closed: CloseOutcome) -> None:
+        self.open.pop(ref.out_trade_no, None)
+        outcome = PaymentOutcome(
+            kind=OutcomeKind.FAILED, out_trade_no=ref.out_trade_no, code=closed.code or "CLOSED"
+        )
+        await self._desk.record_attempt(outcome, closed=True)
+
+    async def _confirm_code(self, attempt: Attempt) -> None:
+        """付款码: ask every 5 s up to 45 s, then reverse until that is confirmed; fuel is never given on a late success."""
+        ref = attempt.ref
+        give_up = attempt.begun_at + policy.CODE_QUERY_LIMIT
+        while not later(give_up):
+            await workflow.sleep(policy.CODE_QUERY_INTERVAL)
+            outcome = await self.look(ref)
+            if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
+                return
+            if outcome.kind is OutcomeKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE):
+                break
+        tries = 0
+        while ref.out_trade_no in self.open:
+            closed = await self._reverse(ref)
+            if closed.kind in (CloseKind.CLOSED, CloseKind.NOT_FOUND):
+                await self._closed(ref, closed)
+                return
+            tries += 1
+            if tries == 3:
+                await self._desk.flag("code_reverse_unconfirmed")
+            ladder = policy.PAYMENT_QUERY_LADDER
+            await workflow.sleep(ladder[min(tries - 1, len(ladder) - 1)])
+
+    async def _bury_code(self, ref: AttemptRef) -> None:
+        """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3)."""
+        for pause in policy.PAYMENT_QUERY_LADDER[:4]:
+            closed = await self._reverse(ref)
+            if closed.kind is not CloseKind.UNKNOWN:
+                return
+            await workflow.sleep(pause)
+
+    async def _close(self, ref: AttemptRef) -> CloseOutcome:
+        if ref.method is PayMethod.WECHAT_CODE:
+            return CloseOutcome(kind=CloseKind.MUST_REVERSE, out_trade_no=ref.out_trade_no)
+        return await self._end_call(PaymentActivities.close_payment, ref)
+
+    async def _reverse(self, ref: AttemptRef) -> CloseOutcome:
+        return await self._end_call(PaymentActivities.reverse_payment, ref)
+
+    async def _call(
+        self, method: Callable[[Any, AttemptRef], PaymentOutcome], ref: AttemptRef
+    ) -> PaymentOutcome:
+        try:
+            return await workflow.execute_local_activity_method(method, ref, **options.CHANNEL_READ)
+        except ActivityError:
+            return _unknown(ref)
+
+    async def _end_call(
+        self, method: Callable[[Any, AttemptRef], CloseOutcome], ref: AttemptRef
+    ) -> CloseOutcome:
+        try:
+            return await workflow.execute_activity_method(method, ref, **options.CHANNEL_MOVE)
+        except ActivityError:
+            return CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no=ref.out_trade_no, code="NO_ANSWER")
+
+
+def _unknown(ref: AttemptRef) -> PaymentOutcome:
+    return PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no=ref.out_trade_no, code="NO_ANSWER")

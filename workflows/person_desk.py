@@ -1,0 +1,257 @@
+"""Commands of people on one order: pay from any screen, take cash, cancel with a reason, decide what is unclear."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from workflows.order_desk import OrderDesk
+from workflows.payment_desk import PaymentDesk, Shut
+from workflows.refund_desk import RefundDesk
+
+with workflow.unsafe.imports_passed_through():
+    from datetime import timedelta
+
+    from activities import options
+    from activities.dispensers import DispenserActivities
+    from activities.order_opening import OrderOpeningActivities
+    from contracts import names
+    from contracts.fill import (
+        CancelCommand,
+        CashCommand,
+        CommandAnswer,
+        PayAnswer,
+        PayCommand,
+        PayState,
+        ResolveAction,
+        ResolveCommand,
+    )
+    from contracts.orders import LoadAttempt
+    from contracts.payment import AttemptRef, PaymentOutcome
+    from contracts.station import CommandResult, CommandState, SaleRecord, StopCommand
+    from domain import ids
+    from domain.money import yuan
+    from domain.order import OrderStatus
+    from domain.payment import OutcomeKind, PayMethod
+
+S = OrderStatus
+_STATES = {
+    OutcomeKind.SUCCEEDED: PayState.PAID,
+    OutcomeKind.PENDING: PayState.WAITING,
+    OutcomeKind.FAILED: PayState.FAILED,
+    OutcomeKind.NOT_FOUND: PayState.UNCERTAIN,
+    OutcomeKind.UNKNOWN: PayState.UNCERTAIN,
+}
+_PAYABLE = (S.AWAITING_PAYMENT, S.UNPAID)
+_REFUSED_ZH = {
+    "already_paid": "已由其他终端支付",
+    "not_payable": "订单当前不能付款",
+    "payer_unknown": "请先登录微信小程序",
+}
+_FAILED_ZH = {
+    "NOT_ENOUGH": "余额不足，请换一种付款方式",
+    "AUTH_CODE_EXPIRE": "付款码已过期，请顾客刷新后重扫",
+    "AUTH_CODE_INVALID": "付款码无效，请重扫",
+}
+_STOP_WAIT = timedelta(seconds=20)
+
+
+class PersonDesk:
+    """What people may do; every refusal says why, and a refused command changes nothing."""
+
+    def __init__(self, desk: OrderDesk, payments: PaymentDesk, refunds: RefundDesk) -> None:
+        self._desk, self._payments, self._refunds = desk, payments, refunds
+        self.flagged_sale: SaleRecord | None = None
+
+    def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
+        """Return what the screen shows after a channel's answer."""
+        message = ""
+        if outcome.kind is OutcomeKind.FAILED:
+            message = _FAILED_ZH.get(outcome.code, "付款未成功，请换一种付款方式")
+        elif outcome.kind in (OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
+            message = "付款结果确认中，请勿重复付款"
+        elif ref.method is PayMethod.WECHAT_CODE and outcome.kind is OutcomeKind.PENDING:
+            message = "请顾客在手机上确认付款"
+        return PayAnswer(
+            state=_STATES[outcome.kind],
+            out_trade_no=ref.out_trade_no,
+            method=ref.method,
+            amount_fen=ref.amount_fen,
+            client_params=outcome.client_params,
+            code=outcome.code,
+            message=message,
+        )
+
+    async def find_attempt(self, out_trade_no: str) -> AttemptRef | None:
+        """Return an attempt by its channel number; None when it is not of this order."""
+        known = self._payments.open.get(out_trade_no)
+        if known is not None:
+            return known.ref
+        loaded = await workflow.execute_local_activity_method(
+            OrderOpeningActivities.load_attempt, LoadAttempt(out_trade_no=out_trade_no), **options.DATABASE
+        )
+        ours = loaded.view is not None and loaded.view.order_no == self._desk.order.order_no
+        return loaded.attempt if ours else None
+
+    async def pay(self, command_id: str, command: PayCommand) -> PayAnswer:
+        """Open an attempt for a screen and place it at its channel."""
+        await self._opened()
+        begun = await self._desk.begin_attempt(command_id, command)
+        if begun.attempt is None:
+            paid = begun.refused == "already_paid"
+            return PayAnswer(
+                state=PayState.ALREADY_PAID if paid else PayState.NOT_PAYABLE,
+                method=command.method,
+                code=begun.refused,
+                message=_REFUSED_ZH.get(begun.refused, ""),
+            )
+        ref = begun.attempt
+        if command.method is PayMethod.WECHAT_CODE:
+            outcome = await self._payments.charge_code(ref)
+        else:
+            outcome = await self._payments.create(ref)
+        answer = self.pay_answer(ref, outcome)
+        if answer.state is PayState.PAID and self._desk.order.paid_fen == 0:
+            return PayAnswer(state=PayState.ALREADY_PAID, method=command.method, code="surplus")
+        return answer
+
+    async def take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
+        """Take the whole amount at the counter; an open attempt is closed first, and money that it brought wins."""
+        await self._opened()
+        order = self._desk.order
+        if order.status not in _PAYABLE or order.due_fen <= 0:
+            return self._no("NOT_PAYABLE", "订单当前不能收款")
+        if command.received_fen != order.due_fen:
+            return self._no("AMOUNT_DIFFERS", f"应收 {yuan(order.due_fen)} 元")
+        shut = await self._payments.shut_all()
+        if shut is Shut.PAID or self._desk.order.paid_fen:
+            return self._no("ALREADY_PAID", "顾客已用手机付款，请勿收现金")
+        if shut is Shut.UNSURE:
+            return self._no("CHANNEL_UNCERTAIN", "有一笔手机付款尚未确认关闭，请稍候重试")
+        cash = PayCommand(method=PayMethod.CASH, screen="cashier", cashier_id=command.cashier_id)
+        answer = await self.pay(command_id, cash)
+        if answer.state is PayState.PAID:
+            return self._yes(f"已收现金 {yuan(command.received_fen)} 元")
+        return self._no(answer.code or str(answer.state), answer.message or "未能收款")
+
+    async def cancel(self, command: CancelCommand) -> CommandAnswer:
+        """End the order with a reason: before money by closing, before fuel by withdrawing the release."""
+        await self._opened()
+        if not command.reason.strip():
+            return self._no("REASON_MISSING", "请填写取消原因")
+        status = self._desk.order.status
+        if status in _PAYABLE:
+            return await self._cancel_unpaid(command)
+        if status in (S.PAID, S.AUTHORISED):
+            return await self._cancel_authorised(command)
+        return self._no("TOO_LATE", f"订单{status.label_zh}，不能取消")
+
+    async def _cancel_unpaid(self, command: CancelCommand) -> CommandAnswer:
+        """Close every attempt; money that arrives meanwhile goes straight back (prepaid) or pays the sale (post-paid)."""
+        prepaid = self._desk.order.status is S.AWAITING_PAYMENT
+        self._payments.cancelling = prepaid
+        shut = await self._payments.shut_all()
+        self._payments.cancelling = False
+        if self._desk.order.status is S.REFUNDING:
+            return self._yes("顾客刚好付款成功，已取消并全额退款")
+        if self._desk.order.status not in _PAYABLE or shut is Shut.PAID:
+            return self._no("ALREADY_PAID", "顾客已付款，不能取消")
+        if shut is Shut.UNSURE:
+            return self._no("CHANNEL_UNCERTAIN", "支付渠道尚未确认关单，请稍候重试")
+        await self._desk.end(S.CANCELLED, command.actor, command.reason)
+        return self._yes("已取消")
+
+    async def _cancel_authorised(self, command: CancelCommand) -> CommandAnswer:
+        """Withdraw the release at the dispenser; once fuel flows the fill ends by itself and is charged."""
+        try:
+            await workflow.wait_condition(lambda: self._desk.order.status is not S.PAID, timeout=_STOP_WAIT)
+        except TimeoutError:
+            return self._no("DISPENSER_UNANSWERED", "油机尚未应答，请稍候重试")
+        if self._desk.order.status is not S.AUTHORISED:
+            return self._no("TOO_LATE", f"订单{self._desk.order.status.label_zh}，不能取消")
+        result = await self._stop_dispenser()
+        if self._desk.order.status is not S.AUTHORISED:
+            return self._yes("油机已结束本单，按实际加注结算")
+        if result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED":
+            owed = await self._desk.owe_refund(command.reason, command.actor)
+            if owed.refund is not None:
+                self._refunds.owe(owed.refund)
+            return self._yes("已取消，全额退款")
+        if result.code == "FUELLING":
+            return self._no("FUELLING", "已开始加注，不能取消；挂枪后按实际金额结算")
+        return self._no("DISPENSER_UNANSWERED", "油机未应答，请现场确认后重试")
+
+    async def _stop_dispenser(self) -> CommandResult:
+        order = self._desk.order
+        command = StopCommand(
+            command_id=f"{ids.stop_command_id(order.order_no)}-{workflow.info().get_current_history_length()}",
+            order_no=order.order_no,
+            station_code=order.station_code,
+            node=order.node,
+            fp=order.fp,
+            expires_at=workflow.now() + _STOP_WAIT,
+        )
+        queue = names.gateway_task_queue(order.gateway_shard)
+        try:
+            return await workflow.execute_activity_method(
+                DispenserActivities.stop, command, **options.named(options.DISPENSER, "撤销授权", queue)
+            )
+        except ActivityError:
+            return CommandResult(
+                command_id=command.command_id, order_no=command.order_no, state=CommandState.UNKNOWN
+            )
+
+    async def resolve(self, command: ResolveCommand) -> CommandAnswer:
+        """Carry out a person's decision where the order really waits for it."""
+        await self._opened()
+        if not command.note.strip():
+            return self._no("NOTE_MISSING", "请填写处理说明")
+        match command.action:
+            case ResolveAction.CHARGE_DEVICE_AMOUNT | ResolveAction.CHARGE_AMOUNT:
+                return await self._decide_charge(command)
+            case ResolveAction.COLLECT_CASH | ResolveAction.WRITE_OFF:
+                return await self._decide_shortfall(command)
+            case ResolveAction.RETRY_REFUND:
+                done = self._refunds.retry()
+            case ResolveAction.CASH_RETURNED:
+                done = self._refunds.cash_returned(command.actor)
+            case ResolveAction.NOTHING_DISPENSED:
+                return await self._decide_nothing(command)
+        return self._yes("已处理") if done else self._no("NOT_WAITING", "订单没有等待此项处理")
+
+    async def _decide_charge(self, command: ResolveCommand) -> CommandAnswer:
+        sale, order = self.flagged_sale, self._desk.order
+        if sale is None or not order.needs_person or order.charge_fen:
+            return self._no("NOT_WAITING", "订单没有待核定的金额")
+        device = command.action is ResolveAction.CHARGE_DEVICE_AMOUNT
+        charge = sale.amount_fen if device else command.amount_fen
+        if charge is None or charge < 0:
+            return self._no("AMOUNT_MISSING", "请填写核定金额")
+        settled = await self._desk.settle(sale, charge_fen=charge, actor=command.actor, note=command.note)
+        if settled.refund is not None:
+            self._refunds.owe(settled.refund)
+        return self._yes(f"已核定 {yuan(charge)} 元")
+
+    async def _decide_shortfall(self, command: ResolveCommand) -> CommandAnswer:
+        if self._desk.order.shortfall_fen == 0:
+            return self._no("NOT_WAITING", "订单没有差额")
+        collected = command.action is ResolveAction.COLLECT_CASH
+        await self._desk.resolve_shortfall(collected=collected, actor=command.actor, note=command.note)
+        return self._yes("差额已收" if collected else "差额已核销")
+
+    async def _decide_nothing(self, command: ResolveCommand) -> CommandAnswer:
+        order = self._desk.order
+        if order.status not in (S.PAID, S.AUTHORISED) or not order.needs_person:
+            return self._no("NOT_WAITING", "订单没有等待人工确认未出油")
+        owed = await self._desk.owe_refund(command.note, command.actor)
+        if owed.refund is not None:
+            self._refunds.owe(owed.refund)
+        return self._yes("已确认未出油，全额退款")
+
+    async def _opened(self) -> None:
+        """Wait until the order is open: a command may arrive on the first workflow task."""
+        await workflow.wait_condition(lambda: self._desk.view is not None)
+
+    def _yes(self, message: str) -> CommandAnswer:
+        return CommandAnswer(ok=True, status=self._desk.order.status, message=message)
+
+    def _no(self, code: str, message: str) -> CommandAnswer:
+        return CommandAnswer(ok=False, status=self._desk.order.status, code=code, message=message)

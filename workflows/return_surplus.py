@@ -1,0 +1,60 @@
+"""Return a surplus: money that reached an order whose process has already ended goes back once."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows.order_desk import Background, OrderDesk
+from workflows.payment_desk import PaymentDesk
+from workflows.refund_desk import RefundDesk
+from workflows.wording import details
+
+with workflow.unsafe.imports_passed_through():
+    from activities import options
+    from activities.order_opening import OrderOpeningActivities
+    from contracts import names
+    from contracts.orders import LoadAttempt
+    from contracts.payment import PaymentReported
+    from domain import policy
+    from domain.payment import OutcomeKind
+
+
+@workflow.defn(name=names.RETURN_SURPLUS)
+class ReturnSurplus:
+    """A channel reported money for an ended order: ask the channel, post what is true, give it back (N17).
+
+    Started by the notification handler when the order's own workflow is gone; the id is derived from the channel
+    number, so a repeated notification meets the same run.
+    """
+
+    def __init__(self) -> None:
+        self._background = Background()
+        self._desk = OrderDesk(details)
+        self._refunds = RefundDesk(self._desk, self._background)
+        self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
+
+    @workflow.run
+    async def run(self, report: PaymentReported) -> str:
+        """Return how it ended: `unknown_attempt`, the channel's verdict, or `returned`."""
+        loaded = await workflow.execute_local_activity_method(
+            OrderOpeningActivities.load_attempt,
+            LoadAttempt(out_trade_no=report.out_trade_no),
+            **options.DATABASE,
+        )
+        if loaded.view is None or loaded.attempt is None:
+            return "unknown_attempt"
+        self._desk.view = loaded.view
+        for pause in (*policy.PAYMENT_QUERY_LADDER, timedelta(0)):
+            outcome = await self._payments.look(loaded.attempt)
+            if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
+                break
+            await workflow.sleep(pause)
+        await workflow.wait_condition(lambda: self._background.is_idle)
+        self._desk.tell(stage=True)
+        return "returned" if outcome.kind is OutcomeKind.SUCCEEDED else str(outcome.kind)
+
+    @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
+    def payment_reported(self, report: PaymentReported) -> None:
+        """The channel reported again; a refund's report makes the refund look at once."""
+        if report.out_refund_no:
+            self._refunds.poke(report.out_refund_no)

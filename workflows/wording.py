@@ -1,0 +1,62 @@
+"""What ops staff read in the Temporal UI: where an order is, what it waits for, who can move it (Markdown, Chinese)."""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from contracts.orders import OrderView
+    from domain.money import yuan
+    from domain.order import OrderStatus
+
+WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
+    OrderStatus.AWAITING_PAYMENT: ("顾客付款", "顾客；收银员可取消或收现金"),
+    OrderStatus.PAID: ("油机应答授权", "站端网关；收银员可取消"),
+    OrderStatus.AUTHORISED: ("提枪加注并挂枪", "顾客；加注前收银员可取消"),
+    OrderStatus.DISPENSED: ("余款退回", "支付渠道；差额由收银员处理"),
+    OrderStatus.UNPAID: ("任一屏幕付款（手机、立柱、自助机、POS、柜台）", "顾客；收银员可收现金或取消"),
+    OrderStatus.REFUNDING: ("全额退款到账", "支付渠道"),
+}
+PERSON_ZH: dict[str, str] = {
+    "amount_mismatch": "油机金额与单价×数量不符：收银员核定金额",
+    "price_mismatch": "油机单价与下单单价不同：收银员核定金额",
+    "synthesised": "油机丢失交易、按泵码推算：收银员核定金额",
+    "unexpected": "订单结束后又出油：收银员核定金额",
+    "shortfall": "加超金额：收银员补收或核销",
+    "return_cash": "现金余款待退：收银员退给顾客后确认",
+    "refund_abnormal": "退款异常（银行卡失效等）：财务处理后重试",
+    "refund_closed": "退款被渠道关闭：财务处理后重试",
+    "refund_rejected": "退款被拒：财务处理后重试",
+    "refund_balance_short": "商户余额不足：充值后重试（系统每 30 分钟自动重试）",
+    "refund_slow": "退款迟迟未到账：财务关注",
+    "dispenser_unanswered": "油机未应答授权：现场核实油机与网络",
+    "fill_not_reported": "授权后久未收到加注记录：现场核实油机",
+    "unpaid_too_long": "久未付款（可能驶离）：收银员处理",
+    "close_unconfirmed": "渠道未确认关单：系统继续查询，财务关注",
+    "code_reverse_unconfirmed": "付款码撤销未确认：系统继续重试，财务关注",
+    "payment_amount_mismatch": "渠道到账金额与应付不符：财务处理",
+}
+REFUSED_ZH: dict[str, str] = {
+    "PRICE_MISMATCH": "油机单价与订单不一致",
+    "FP_BUSY": "油机正在使用",
+    "FP_CLOSED": "油机已关闭",
+    "FP_OFFLINE": "油机离线",
+    "NOZZLE_UNKNOWN": "油机没有这支枪",
+    "DEVICE_REFUSED": "油机拒绝授权",
+    "EXPIRED": "授权指令到站时已过期",
+}
+
+
+def details(view: OrderView) -> str:
+    """Return the current details of an order as Markdown."""
+    waits, who = WAITS_FOR.get(view.status, ("无", "无"))
+    lines = [
+        f"**{view.status.label_zh}**（{view.status}）",
+        "",
+        f"- 油站 {view.station_code}，{view.nozzle_no} 号枪，{view.product_name}",
+        f"- 应付 {yuan(view.due_fen)} 元，已付 {yuan(view.paid_fen)} 元，"
+        f"加注 {yuan(view.charge_fen)} 元，已退 {yuan(view.refunded_fen)} 元",
+        f"- 等待：{waits}",
+        f"- 谁能推动：{who}",
+    ]
+    if view.needs_person:
+        lines.append(f"- **需要人工**：{PERSON_ZH.get(view.needs_person, view.needs_person)}")
+    return "\n".join(lines)
