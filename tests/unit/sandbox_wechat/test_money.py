@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,10 +42,8 @@ def _do(world: World, merchant: Merchant, act: str, value: str, otn: str, fen: i
     elif act == "codepay":
         merchant.codepay(otn, value, 777)
     elif act == "phone":
-        try:
+        with suppress(PhoneRefused):
             world.phone.pay(out_trade_no=otn, openid=value)
-        except PhoneRefused as refusal:
-            assert str(refusal)
     elif act == "close":
         merchant.close(otn)
     elif act == "reverse":
