@@ -1,0 +1,134 @@
+"""The forms of the row actions, and reading them: amounts typed in yuan become fen here and nowhere else."""
+
+import re
+from decimal import Decimal
+
+from markupsafe import Markup, escape
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette_admin.exceptions import ActionFailed
+
+from api.console.labels import RESOLVE, amount_with_unit, money_text
+from api.console.person import person_of
+from contracts.fill import CommandAnswer, ResolveAction
+from db.tables.order import FuelOrder
+from domain.order import FillMode, OrderStatus
+
+MAX_WORDS = 200
+MAX_YUAN_DIGITS = 7
+_YUAN = re.compile(rf"\d{{1,{MAX_YUAN_DIGITS}}}(\.\d{{1,2}})?", re.ASCII)
+CANCEL_REASONS = ("顾客放弃加注", "重复下单", "试机加注", "顾客驶离未付款", "设备故障")
+CODE_ZH = {
+    "already_paid": "订单已由其他方式支付，请勿重复收款。",
+    "not_payable": "订单当前状态不能收款。",
+    "amount_mismatch": "应收金额已变化，请刷新页面后重试。",
+    "not_cancellable": "订单当前状态不能取消。",
+    "fuelling": "正在加注，不能取消。",
+    "not_needed": "该订单已不需要人工处理。",
+}
+
+
+def due_fen(order: FuelOrder) -> int:
+    """Return what a payment has to bring: the charge of a finished fill, else the preset."""
+    return order.charge_fen if order.mode == FillMode.POSTPAID else order.preset_fen
+
+
+def cash_form(request: Request, order: FuelOrder) -> str:
+    """Return the form that shows the amount to take; the shown amount is sent along and must still be due."""
+    due = due_fen(order)
+    filled = amount_with_unit(order.quantity_milli, order.unit) if order.quantity_milli else "预付订单"
+    return Markup(
+        """<form onsubmit="return false" class="text-center">
+        <div class="text-secondary mt-2">{filled}</div>
+        <div class="jz-due" data-jz="due">{due}</div>
+        <input type="hidden" name="received_fen" value="{fen}">
+        <label class="form-label text-start mt-3">收到现金（元，可选，用于计算找零）</label>
+        <input class="form-control" inputmode="decimal" autocomplete="off" data-jz-tendered="{fen}">
+        <div class="mt-2 fs-3" data-jz="change"></div></form>"""
+    ).format(filled=filled, due=money_text(due), fen=due)
+
+
+def cancel_form(request: Request, order: FuelOrder) -> str:
+    """Return the form that asks for a reason."""
+    options = Markup("").join(Markup('<option value="{0}">').format(reason) for reason in CANCEL_REASONS)
+    return Markup(
+        """<form onsubmit="return false"><label class="form-label mt-3">取消原因（必填）</label>
+        <input class="form-control" name="reason" list="jz-reasons" required minlength="2" maxlength="{max}"
+        autocomplete="off" placeholder="选择或填写原因"><datalist id="jz-reasons">{options}</datalist></form>"""
+    ).format(max=MAX_WORDS, options=options)
+
+
+def resolve_form(request: Request, order: FuelOrder) -> str:
+    """Return the form of a decision: only the actions that the person's role may choose."""
+    person = person_of(request)
+    choices = Markup("").join(
+        Markup('<option value="{0}">{1}</option>').format(action.value, label)
+        for action, label in RESOLVE.items()
+        if person.may_resolve_by(action)
+    )
+    return Markup(
+        """<form onsubmit="return false"><label class="form-label mt-3">处理方式</label>
+        <select class="form-select" name="action" required><option value="">请选择</option>{choices}</select>
+        <label class="form-label mt-3">金额（元，仅“按指定金额收款”时填写）</label>
+        <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
+        pattern="[0-9]{{1,7}}([.][0-9]{{1,2}})?" placeholder="0.00">
+        <label class="form-label mt-3">处理说明（必填）</label>
+        <textarea class="form-control" name="note" rows="3" required minlength="2" maxlength="{max}"></textarea>
+        </form>"""
+    ).format(choices=choices, max=MAX_WORDS)
+
+
+def fen_of_yuan(text: str) -> int:
+    """Return yuan as a person types them in fen: '200.5' -> 20050.
+
+    Raises ActionFailed when it is no amount with at most two decimals.
+    """
+    if not _YUAN.fullmatch(text):
+        raise ActionFailed("金额格式不正确，请填写元，最多两位小数。")
+    return int(Decimal(text) * 100)
+
+
+def read_words(form: FormData, name: str, what: str) -> str:
+    """Return a required text.
+
+    Raises ActionFailed when it is missing, too long, or has control characters.
+    """
+    words = str(form.get(name) or "").strip()
+    if len(words) < 2:
+        raise ActionFailed(f"请填写{what}。")
+    if len(words) > MAX_WORDS or any(ord(c) < 32 and c not in "\r\n\t" for c in words):
+        raise ActionFailed(f"{what}过长或含有无效字符（最多 {MAX_WORDS} 字）。")
+    return words
+
+
+def read_received(form: FormData) -> int:
+    """Return the amount in fen that the form showed.
+
+    Raises ActionFailed when it is no amount.
+    """
+    text = str(form.get("received_fen") or "")
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_YUAN_DIGITS + 2):
+        raise ActionFailed("金额无效，请刷新页面后重试。")
+    return int(text)
+
+
+def read_decision(form: FormData) -> tuple[ResolveAction, int | None, str]:
+    """Return action, amount in fen and note.
+
+    Raises ActionFailed when the action is unknown, or an amount is missing where one is needed.
+    """
+    chosen = str(form.get("action") or "")
+    if chosen not in set(ResolveAction):
+        raise ActionFailed("请选择处理方式。")
+    action, typed = ResolveAction(chosen), str(form.get("amount") or "").strip()
+    if action is not ResolveAction.CHARGE_AMOUNT:
+        return action, None, read_words(form, "note", "处理说明")
+    return action, fen_of_yuan(typed), read_words(form, "note", "处理说明")
+
+
+def answer_text(answer: CommandAnswer) -> str:
+    """Return a command's answer in Chinese."""
+    if answer.ok:
+        state = OrderStatus(answer.status).label_zh if answer.status else ""
+        return answer.message or (f"操作成功，订单状态：{state}" if state else "操作成功")
+    return answer.message or CODE_ZH.get(answer.code, f"操作被拒绝（{escape(answer.code)}）")

@@ -1,0 +1,1 @@
+"""Tests of the staff console against a real database."""
