@@ -3,7 +3,8 @@
 The station code is never in a body: it comes from the OSCORE context that proved who is speaking.
 
 - POST `e`: `{"e":[sale...], "s":[state...]}`, answered 2.04 once everything is stored.
-- POST `c`: `{"b": boot id, "r":[result...], "w": seconds to hold}`, answered by `{"c":[command...]}`.
+- POST `c`: `{"b": boot time, "n": waiting events, "r":[result...], "w": ms to hold}`, answered by
+  `{"c":[command...]}`. Commands come again until their result has arrived.
 """
 
 import json
@@ -228,9 +229,9 @@ def events_body(sales: Iterable[str], states: Iterable[str]) -> bytes:
     return f'{{"e":[{",".join(sales)}],"s":[{",".join(states)}]}}'.encode()
 
 
-def exchange_body(boot: str, results: Iterable[str], hold_ms: int) -> bytes:
+def exchange_body(boot: int, depth: int, results: Iterable[str], hold_ms: int) -> bytes:
     """Return the body of POST `c`; `hold_ms` is how long the server may keep the answer back."""
-    return f'{{"b":"{boot}","r":[{",".join(results)}],"w":{hold_ms}}}'.encode()
+    return f'{{"b":{boot},"n":{depth},"r":[{",".join(results)}],"w":{hold_ms}}}'.encode()
 
 
 def commands_body(commands: Sequence[Command]) -> bytes:
