@@ -8,10 +8,8 @@ five seconds and must answer 200 or 204.
 from __future__ import annotations
 
 import http.client
-import json
 import queue
 import random
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from sandbox.wechat.model import Notify, NotifyStatus
 from sandbox.wechat.rules import LATE_NOTICE_S, Chaos, FaultRule, Phase, Telling
 from sandbox.wechat.signing import PROBE_SIGNATURE, Keyring, aes_gcm_encrypt, broken, signed_headers
 from sandbox.wechat.state import State
+from sandbox.wechat.text import dump, token
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +38,8 @@ Sink = Callable[[str, dict[str, str], bytes], int]
 
 def build(notify: Notify, ring: Keyring, now_s: int) -> tuple[dict[str, str], bytes]:
     """Encrypt and sign one delivery; a tampered one carries a signature that does not verify."""
-    nonce = secrets.token_hex(6)
-    plain = json.dumps(notify.resource, ensure_ascii=False, separators=(",", ":")).encode()
+    nonce = token(12)
+    plain = dump(notify.resource).encode()
     envelope = {
         "id": notify.event_id,
         "create_time": rfc3339(notify.created_ms),
@@ -55,10 +54,10 @@ def build(notify: Notify, ring: Keyring, now_s: int) -> tuple[dict[str, str], by
             "nonce": nonce,
         },
     }
-    body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+    body = dump(envelope).encode()
     headers = signed_headers(ring.platform if notify.key == "platform" else ring.wechat, now_s, body)
     if notify.probe:
-        headers["Wechatpay-Signature"] = PROBE_SIGNATURE + secrets.token_hex(32)
+        headers["Wechatpay-Signature"] = PROBE_SIGNATURE + token(64)
     elif notify.tamper:
         headers = broken(headers)
     return {**headers, "Content-Type": "application/json"}, body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from sandbox.wechat.signing import (
     signed_headers,
 )
 from sandbox.wechat.states import ERRORS, ApiError
+from sandbox.wechat.text import dump, token
 
 if TYPE_CHECKING:
     from sandbox.wechat.world import World
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 def certificates(call: Call) -> Answer:
     """GET /v3/certificates: the platform certificate, sealed with the APIv3 key."""
     certificate = call.ring.platform_certificate
-    nonce = secrets.token_hex(6)
+    nonce = token(12)
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     entry = {
         "serial_no": call.ring.platform.serial,
@@ -286,10 +286,10 @@ def _cut(visit: Visit) -> Reply:
 
 def _reply(visit: Visit, answer: Answer, *, signed: bool = True) -> Reply:
     """Write and sign the answer, then spoil it when a rule says so."""
-    body = b"" if answer.payload is None else json.dumps(answer.payload, ensure_ascii=False).encode()
+    body = b"" if answer.payload is None else dump(answer.payload).encode()
     headers = {
         "Content-Type": "application/json; charset=utf-8",
-        "Request-ID": f"08{secrets.token_hex(12).upper()}-{answer.errno}",
+        "Request-ID": f"08{token(24)}-{answer.errno}",
     }
     if answer.mangle is Mangle.HTML_502:
         page = b"<html><head><title>502 Bad Gateway</title></head><body>502 Bad Gateway</body></html>"

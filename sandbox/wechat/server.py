@@ -22,6 +22,7 @@ from typing import cast
 
 import httptools
 import structlog
+import uvloop
 
 from sandbox.wechat.admin import PREFIX, Admin
 from sandbox.wechat.calls import Reply
@@ -206,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point."""
     # Standard output belongs to the one JSON line of `serve`.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(_run(parse_arguments(arguments)))
+    uvloop.run(_run(parse_arguments(arguments)))
 
 
 if __name__ == "__main__":

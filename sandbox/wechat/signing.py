@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import secrets
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from sandbox.wechat.keys import KeyMaterial
 from sandbox.wechat.states import ApiError
+from sandbox.wechat.text import token
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 MAX_SKEW_S = 300
@@ -168,7 +168,7 @@ def check_request(
 
 def signed_headers(key: SigningKey, now_s: int, body: bytes) -> dict[str, str]:
     """The `Wechatpay-*` headers of an answer or a notification."""
-    timestamp, nonce = str(now_s), secrets.token_hex(16)
+    timestamp, nonce = str(now_s), token(32)
     return {
         "Wechatpay-Timestamp": timestamp,
         "Wechatpay-Nonce": nonce,

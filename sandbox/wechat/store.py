@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sandbox.wechat.text import dump
+
 
 class Store:
     """Objects by (kind, id) as JSON, and an append-only journal."""
@@ -48,12 +50,8 @@ class Store:
     ) -> None:
         """Commit changed objects (None deletes) and new journal events in one transaction."""
         gone = [key for key, data in changed.items() if data is None]
-        kept = [
-            (*key, json.dumps(data, ensure_ascii=False, separators=(",", ":")))
-            for key, data in changed.items()
-            if data is not None
-        ]
-        lines = [(event["seq"], json.dumps(event, ensure_ascii=False)) for event in events]
+        kept = [(*key, dump(data)) for key, data in changed.items() if data is not None]
+        lines = [(event["seq"], dump(event)) for event in events]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             if kept:

@@ -7,7 +7,6 @@ idempotency and state machine, journal, notification, signed answer, fault rules
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from sandbox.wechat.rules import Chaos, FaultRule
 from sandbox.wechat.signing import Keyring
 from sandbox.wechat.state import State
 from sandbox.wechat.store import Store
+from sandbox.wechat.text import dump
 
 TICK_S = 0.02
 
@@ -127,7 +127,7 @@ class World:
         if self.miniapp.knows(method, parts.path):
             with self.transaction():
                 payload = self.miniapp.handle(method, parts.path, query, body)
-            text = json.dumps(payload, ensure_ascii=False).encode()
+            text = dump(payload).encode()
             return Reply(headers={"Content-Type": "application/json; encoding=utf-8"}, body=text)
         return pipeline.run(self, method, path_qs, parts.path, query, lowered, body)
 

