@@ -103,6 +103,11 @@ def _rejection(error: WorkflowUpdateFailedError) -> CommandRejectedError:
     return CommandRejectedError("refused", "")
 
 
+def _start_update_id(fill: StartFill) -> str:
+    """Same order and body: same update, first answer. Another body reaches the workflow, which refuses it."""
+    return f"start-{fill.order_no}-{fill.body_hash[:16]}"
+
+
 class ClientTemporalGateway:
     """`TemporalGateway` over a Temporal client."""
 
@@ -126,20 +131,21 @@ class ClientTemporalGateway:
         )
         call = self._client.execute_update_with_start_workflow(
             UPDATE_START,
+            fill,
             start_workflow_operation=start,
-            id=f"start-{fill.order_no}",
+            id=_start_update_id(fill),
             result_type=StartAnswer,
         )
         try:
             return await _bounded(call, UPDATE_TIMEOUT)
         except (WorkflowAlreadyStartedError, OrderEndedError):
-            return await self._first_answer(fill.order_no)
+            return await self._first_answer(fill)
         except WorkflowUpdateFailedError as error:
             raise _rejection(error) from error
 
-    async def _first_answer(self, order_no: str) -> StartAnswer:
-        handle = self._client.get_workflow_handle(fill_workflow_id(order_no), result_type=FillResult)
-        update = handle.get_update_handle(f"start-{order_no}", result_type=StartAnswer)
+    async def _first_answer(self, fill: StartFill) -> StartAnswer:
+        handle = self._client.get_workflow_handle(fill_workflow_id(fill.order_no), result_type=FillResult)
+        update = handle.get_update_handle(_start_update_id(fill), result_type=StartAnswer)
         try:
             return await _bounded(update.result(), LOOKUP_TIMEOUT)
         except (OrderEndedError, WorkflowUpdateFailedError):

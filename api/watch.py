@@ -63,7 +63,7 @@ class OrderWatch:
             if not numbers:
                 return
             try:
-                found = await self._db.run(partial(updated_at, order_nos=numbers))
+                found = await self._db.read(partial(updated_at, order_nos=numbers))
             except Exception:  # noqa: BLE001 - a broken database must not end the watch; waiters time out
                 log.warning("api.watch.failed", waiting=len(self._waiters))
                 continue

@@ -64,7 +64,7 @@ class Credentials:
         cached = self._terminals.get(terminal_id)
         if cached and now_s - cached[0] < _TERMINAL_CACHE_S:
             return cached[1]
-        row = await self._db.run(lambda conn: terminal_by_id(conn, terminal_id))
+        row = await self._db.read(lambda conn: terminal_by_id(conn, terminal_id))
         if len(self._terminals) >= _MAX_CACHED:
             self._terminals.clear()
         self._terminals[terminal_id] = (now_s, row)

@@ -125,7 +125,7 @@ class Logins:
     async def staff(self, login: str, password: str, address: str) -> Tokens:
         """Log a staff member in; raises ProblemError 401 with the same words for every reason."""
         self.check_rate(address, login)
-        row = await self._db.run(lambda conn: identity.staff_by_login(conn, login))
+        row = await self._db.read(lambda conn: identity.staff_by_login(conn, login))
         known_hash = row.password_hash if row else _DUMMY_HASH
         right = await self._db.call(lambda: _hasher.verify(password, known_hash))
         now = self._clock()

@@ -83,3 +83,6 @@ class Relay:
             future.cancel()
             log.warning("api.relay.waiting", id=message.external_id, attempts=message.attempts + 1)
             return None
+        except Exception as error:  # noqa: BLE001 - counted, so that it comes last in the next round
+            log.error("api.relay.refused", id=message.external_id, kind=type(error).__name__)
+            return None

@@ -1,0 +1,90 @@
+"""The counter: what waits for money, what waits for a person, and the commands of a cashier."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel
+from sqlalchemy import Connection
+
+from api.auth.roles import COUNTER, DESK, STAFF, Principal, allow
+from api.commands import may_resolve, scope_of
+from api.deps import Services, ServicesDep
+from api.errors import ProblemError, not_found
+from api.idempotency import IdempotencyKey, bind
+from api.presenting import command_out, order_out
+from api.schemas.common import OrderNo
+from api.schemas.orders import CancelBody, CashBody, CommandOut, OrdersOut, ResolveBody
+from db.repositories import views
+from domain.order import OrderStatus
+
+router = APIRouter(prefix="/cashier", tags=["收银台"])
+Reader = Annotated[Principal, Depends(allow(*STAFF))]
+Counter = Annotated[Principal, Depends(allow(*COUNTER))]
+Desk = Annotated[Principal, Depends(allow(*DESK))]
+LIST_LIMIT = 200
+
+
+@router.get("/unpaid", summary="待付款")
+async def unpaid(services: ServicesDep, principal: Reader) -> OrdersOut:
+    """Return the sales of the caller's stations that wait for money, newest first."""
+    return await _list(services, principal, status=OrderStatus.UNPAID.value)
+
+
+@router.get("/attention", summary="待处理")
+async def attention(services: ServicesDep, principal: Reader) -> OrdersOut:
+    """Return the orders of the caller's stations that need a person, newest first."""
+    return await _list(services, principal, attention=True)
+
+
+async def _list(services: Services, principal: Principal, **filters: Any) -> OrdersOut:
+    scope = scope_of(principal)
+    rows = await services.db.read(lambda conn: views.orders(conn, scope, limit=LIST_LIMIT, **filters))
+    return OrdersOut(orders=[order_out(r, principal) for r in rows])
+
+
+async def _prepare(
+    services: Services, principal: Principal, command: str, key: str, order_no: str, body: BaseModel
+) -> str:
+    """Return the update id of a command to an order of the caller's stations; raises ProblemError 404, 422."""
+    scope, now = scope_of(principal), services.now()
+
+    def prepare(conn: Connection) -> str:
+        if views.order_by_no(conn, order_no, scope) is None:
+            raise not_found("没有这个订单")
+        return bind(conn, principal, command, key, order_no=order_no, body=body, now=now)
+
+    return await services.db.run(prepare)
+
+
+@router.post("/orders/{order_no}/cash", summary="收现金")
+async def take_cash(
+    order_no: OrderNo, body: CashBody, services: ServicesDep, principal: Counter, key: IdempotencyKey
+) -> CommandOut:
+    """Record that the whole amount due was taken in cash."""
+    update_id = await _prepare(services, principal, "take_cash", key, order_no, body)
+    answer = await services.commands.take_cash(order_no, principal.id, body.received_fen, update_id)
+    return command_out(answer)
+
+
+@router.post("/orders/{order_no}/cancel", summary="取消订单")
+async def cancel(
+    order_no: OrderNo, body: CancelBody, services: ServicesDep, principal: Desk, key: IdempotencyKey
+) -> CommandOut:
+    """End an order with a reason."""
+    update_id = await _prepare(services, principal, "cancel", key, order_no, body)
+    answer = await services.commands.cancel(order_no, principal.subject, body.reason, update_id)
+    return command_out(answer)
+
+
+@router.post("/orders/{order_no}/resolve", summary="处理异常订单")
+async def resolve(
+    order_no: OrderNo, body: ResolveBody, services: ServicesDep, principal: Desk, key: IdempotencyKey
+) -> CommandOut:
+    """Carry out a decision about an order that needs a person; what costs money needs a manager."""
+    if not may_resolve(principal.role, body.action):
+        raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
+    update_id = await _prepare(services, principal, "resolve", key, order_no, body)
+    answer = await services.commands.resolve(
+        order_no, principal.subject, body.action, body.note, body.amount_fen, update_id
+    )
+    return command_out(answer)

@@ -1,0 +1,159 @@
+"""Bodies about orders and payments."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from api.schemas.common import Answer, Body, Fen, NozzleNo, PositiveFen, Reason, StationCode
+from contracts.fill import PayState, ResolveAction
+from domain.payment import PayMethod
+
+
+class QuoteBody(Body):
+    """What a driver wants to know the price of."""
+
+    station_code: StationCode
+    nozzle_no: NozzleNo
+    amount_fen: PositiveFen = Field(examples=[20000])
+
+
+class QuoteOut(Answer):
+    """A price to confirm; send both price fields back with the start."""
+
+    station_code: str
+    nozzle_no: int
+    product_name: str
+    unit: str
+    amount_fen: int
+    price_fen_per_unit: int
+    price_version: int
+    estimated_quantity_milli: int = Field(description="thousandths of the unit", examples=[25477])
+
+
+class StartBody(QuoteBody):
+    """A prepaid start with the price that the customer saw."""
+
+    price_fen_per_unit: PositiveFen = Field(examples=[785])
+    price_version: int = Field(strict=True, ge=0, le=1_000_000_000, examples=[4])
+    method: PayMethod = Field(examples=[PayMethod.WECHAT_JSAPI])
+
+
+class PayOut(Answer):
+    """How a payment stands. `client_params` are for `wx.requestPayment` or hold the `code_url` of a QR code."""
+
+    state: PayState
+    out_trade_no: str = ""
+    method: PayMethod | None = None
+    amount_fen: int = 0
+    client_params: dict[str, str] = Field(default_factory=dict)
+    code: str = ""
+    message: str = ""
+
+
+class StartOut(Answer):
+    """An accepted start."""
+
+    order_no: str
+    amount_fen: int
+    price_fen_per_unit: int
+    price_version: int
+    pay: PayOut | None = None
+
+
+class PayBody(Body):
+    """Pay an order. `auth_code` is the customer's scanned pay code (付款码), only with `wechat_code`."""
+
+    method: PayMethod = Field(examples=[PayMethod.WECHAT_NATIVE])
+    auth_code: str | None = Field(default=None, pattern=r"^1[0-5][0-9]{16}$", examples=["134567890123456789"])
+
+
+class CashBody(Body):
+    """Cash taken at the counter: exactly what is due."""
+
+    received_fen: PositiveFen = Field(examples=[20000])
+
+
+class CancelBody(Body):
+    """Why an order is cancelled."""
+
+    reason: Reason
+
+
+class ResolveBody(Body):
+    """A person's decision; `amount_fen` only with `charge_amount`."""
+
+    action: ResolveAction = Field(examples=[ResolveAction.COLLECT_CASH])
+    note: Reason
+    amount_fen: Fen | None = None
+
+
+class CommandOut(Answer):
+    """A command that was carried out."""
+
+    ok: bool
+    status: str | None = None
+    status_text: str = ""
+    code: str = ""
+    message: str = ""
+
+
+class OrderOut(Answer):
+    """An order. Amounts in fen, quantity in thousandths of the unit; hand `version` back to wait for a change."""
+
+    order_no: str
+    version: int = Field(examples=[1763800000000000])
+    station_code: str
+    station_name: str
+    nozzle_no: int
+    product_name: str
+    mode: str = Field(examples=["prepaid"])
+    status: str = Field(examples=["authorised"])
+    status_text: str = Field(examples=["请提枪加注"])
+    is_final: bool
+    unit: str
+    price_fen_per_unit: int
+    price_version: int
+    preset_fen: int
+    due_fen: int = Field(description="what is to be paid now")
+    paid_fen: int
+    paid_method: str | None = None
+    paid_text: str = Field(default="", examples=["微信支付"])
+    charge_fen: int
+    quantity_milli: int
+    quantity_text: str = Field(examples=["25.47 升"])
+    refunded_fen: int
+    surplus_fen: int
+    shortfall_fen: int
+    end_reason: str = ""
+    needs_person: str = ""
+    notice: str = Field(default="", examples=["已由其他终端支付"])
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+
+
+class OrdersOut(Answer):
+    """A page of orders, newest first; `next_cursor` is empty on the last page."""
+
+    orders: list[OrderOut]
+    next_cursor: str = ""
+
+
+class StoryLineOut(Answer):
+    """One line of an order's story."""
+
+    at: datetime
+    kind: str
+    status: str
+    actor: str
+    detail: str
+
+
+class ReceiptOut(Answer):
+    """The electronic voucher; `content` is what is printed."""
+
+    receipt_no: str
+    order_no: str
+    issued_at: datetime
+    content: dict[str, Any]
