@@ -151,7 +151,8 @@ class GatewayRepository:
             if conn.execute(_INSERT_COMMAND.values(row)).rowcount == 1:
                 return None
             known = select(_command.c.result).where(_command.c.command_id == command.command_id)
-            return conn.execute(known).scalar_one()
+            result: str | None = conn.execute(known).scalar_one()
+            return result
 
     def open_commands(self, station_code: str) -> list[StoredCommand]:
         """Return a station's commands without a result, oldest first."""

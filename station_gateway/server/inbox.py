@@ -1,0 +1,193 @@
+"""Sales of the stations: stored first, acknowledged after the commit, then handed to workflows.
+
+The natural key makes a sale arrive once however often it is sent. A crash between commit and signal leaves an
+unhandled row, which the relay sends again; workflows know a sale by its key, so twice is harmless.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from contracts.station import PointReport, SaleRecord
+from db.repositories.gateway import StoredMessage
+from station_gateway.protocols.uplink.bodies import BodyError, dumps, loads, parse_report, parse_sale
+from station_gateway.server.ports import Desk, DeskError, Store
+
+log = structlog.get_logger(__name__)
+
+SALE, MALFORMED = "sale", "malformed"
+UNREADABLE = "unreadable"
+_FLUSH_S = 0.2
+_RELAY_LIMIT = 100
+
+SALES = Counter("jiazhu_gateway_sales", "Sales received from stations", ["result"])
+TOLD = Counter("jiazhu_gateway_sales_told", "Sales handed to workflows", ["outcome"])
+UNTOLD = Gauge("jiazhu_gateway_sales_waiting", "Stored sales that no workflow has been told of")
+
+
+def source_of(station_code: str) -> str:
+    """Return the inbox source of a station."""
+    return f"station:{station_code}"
+
+
+class SaleInbox:
+    """Stores what stations send and tells workflows."""
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        stations: Callable[[], Iterable[str]],
+        now: Callable[[], datetime],
+        relay_every_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._desk = desk
+        self._stations = stations
+        self._now = now
+        self._relay_every_s = relay_every_s
+        self._telling: set[str] = set()
+        self._handled: list[tuple[str, str, str]] = []
+        self._flush: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to relay what an earlier process left."""
+        self._spawn(self._relay())
+
+    async def stop(self) -> None:
+        """Stop relaying and write what is handled; the rest is told again after the next start."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._flush is not None:
+            self._flush.cancel()
+        await self._write_handled()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def take(self, station_code: str, body: bytes) -> None:
+        """Store the sales and states of one message; return after the commit.
+
+        Raises BodyError when the message is no message at all. A single unreadable sale is kept for a person and
+        acknowledged, or it would block the station's outbox for ever.
+        """
+        values = loads(body)
+        listed, states = values.get("e", []), values.get("s", [])
+        if not isinstance(listed, list) or not isinstance(states, list):
+            raise BodyError("not lists")
+        reports = [parse_report(station_code, one) for one in states]
+        if listed:
+            await self._store_sales(station_code, listed)
+        if reports:
+            await asyncio.to_thread(self._store.put_states, [_state_row(one, self._now()) for one in reports])
+
+    async def _store_sales(self, station_code: str, listed: list[Any]) -> None:
+        messages, sales = [], {}
+        for raw in listed:
+            message, sale = _message(station_code, raw)
+            messages.append(message)
+            if sale is not None:
+                sales[sale.natural_key] = sale
+        unique = list({one.external_id: one for one in messages}.values())
+        new = await asyncio.to_thread(self._store.store_messages, unique, self._now())
+        SALES.labels("new").inc(len(new))
+        SALES.labels("known").inc(len(listed) - len(new))
+        for key in new & sales.keys():
+            self._spawn(self._tell(source_of(station_code), sales[key]))
+
+    async def _tell(self, source: str, sale: SaleRecord) -> None:
+        key = sale.natural_key
+        if key in self._telling:
+            return
+        self._telling.add(key)
+        try:
+            outcome = await self._desk.tell_sale(sale)
+        except DeskError as error:
+            log.warning("gateway.sale.untold", order=sale.order_no, key=key, reason=str(error))
+            TOLD.labels("failed").inc()
+            await asyncio.to_thread(self._store.count_attempt, source, key)
+        else:
+            log.info("gateway.sale.told", order=sale.order_no, key=key, outcome=outcome)
+            TOLD.labels(outcome).inc()
+            self._note(source, key, outcome)
+        finally:
+            self._telling.discard(key)
+
+    def _note(self, source: str, key: str, outcome: str) -> None:
+        """Collect handled keys: one UPDATE for many sales. A crash before it only tells them again."""
+        self._handled.append((source, key, outcome))
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush = None
+        self._spawn(self._write_handled())
+
+    async def _write_handled(self) -> None:
+        handled, self._handled = self._handled, []
+        if handled:
+            await asyncio.to_thread(self._store.mark_handled, handled, self._now())
+
+    async def _relay(self) -> None:
+        while True:
+            try:
+                await self._relay_once()
+            except Exception as error:  # noqa: BLE001 - the database may be away; the relay must outlive it
+                log.warning("gateway.relay.failed", error=str(error))
+            await asyncio.sleep(self._relay_every_s)
+
+    async def _relay_once(self) -> None:
+        sources = [source_of(code) for code in self._stations()]
+        before = self._now() - timedelta(seconds=self._relay_every_s)
+        waiting = await asyncio.to_thread(self._store.unhandled, sources, before=before, limit=_RELAY_LIMIT)
+        UNTOLD.set(len(waiting))
+        noted = {(source, key) for source, key, _ in self._handled}
+        for message in waiting:
+            if message.kind != SALE:
+                self._note(message.source, message.external_id, UNREADABLE)
+            elif (message.source, message.external_id) not in noted:
+                station_code = message.source.partition(":")[2]
+                sale = parse_sale(station_code, loads(message.body.encode()))
+                await self._tell(message.source, sale)
+
+
+def _message(station_code: str, raw: Any) -> tuple[StoredMessage, SaleRecord | None]:
+    body = dumps(raw)
+    source = source_of(station_code)
+    try:
+        sale = parse_sale(station_code, raw)
+    except BodyError:
+        log.error("gateway.sale.unreadable", station=station_code)
+        key = hashlib.sha256(body.encode()).hexdigest()
+        stored = StoredMessage(source=source, external_id=key, kind=MALFORMED, business_no="", body=body)
+        return stored, None
+    order_no = sale.order_no or ""
+    return (
+        StoredMessage(
+            source=source, external_id=sale.natural_key, kind=SALE, business_no=order_no, body=body
+        ),
+        sale,
+    )
+
+
+def _state_row(report: PointReport, now: datetime) -> dict[str, Any]:
+    return {
+        "station_code": report.station_code,
+        "node": report.node,
+        "fp": report.fp,
+        "state": report.state.value,
+        "nozzle": report.nozzle,
+        "running_amount_fen": report.running_amount_fen,
+        "running_quantity_milli": report.running_quantity_milli,
+        "updated_at": now,
+    }

@@ -1,0 +1,97 @@
+"""The CoAP face of the gateway server: POST `e` (sales, states) and POST `c` (results up, commands down).
+
+OSCORE does not refuse plain requests by itself, so every handler asks who is speaking before it reads anything.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiocoap
+import structlog
+from aiocoap import error, resource
+from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
+from prometheus_client import Counter
+from sqlalchemy.exc import SQLAlchemyError
+
+from station_gateway.protocols.uplink import coap
+from station_gateway.protocols.uplink.bodies import COMMANDS_PATH, EVENTS_PATH, BodyError
+from station_gateway.server.contexts import StationContexts
+from station_gateway.server.hub import CommandHub
+from station_gateway.server.inbox import SaleInbox
+
+log = structlog.get_logger(__name__)
+
+REQUESTS = Counter("jiazhu_gateway_requests", "CoAP requests from stations", ["path", "result"])
+
+Handler = Callable[[str, bytes], Awaitable[bytes]]
+
+
+class StationResource(resource.Resource):  # type: ignore[misc]
+    """One path; only enrolled stations are heard."""
+
+    def __init__(self, path: str, handler: Handler, tuning: Any) -> None:
+        super().__init__()
+        self._path = path
+        self._handler = handler
+        self._tuning = tuning
+
+    async def render_post(self, request: Any) -> Any:
+        """Answer 4.01 to strangers, 4.00 to nonsense, 5.03 while the database is away."""
+        claims = request.remote.authenticated_claims
+        if not claims:
+            REQUESTS.labels(self._path, "unprotected").inc()
+            raise error.Unauthorized
+        try:
+            answer = await self._handler(claims[0], bytes(request.payload))
+        except BodyError as problem:
+            REQUESTS.labels(self._path, "malformed").inc()
+            log.warning("gateway.request.malformed", station=claims[0], path=self._path, error=str(problem))
+            raise error.BadRequest from problem
+        except SQLAlchemyError as problem:
+            REQUESTS.labels(self._path, "unavailable").inc()
+            log.error("gateway.database.unavailable", error=type(problem).__name__)
+            raise error.ServiceUnavailable from problem
+        REQUESTS.labels(self._path, "ok").inc()
+        return aiocoap.Message(code=aiocoap.CHANGED, payload=answer, transport_tuning=self._tuning)
+
+
+class CoapServer:
+    """Sockets and resources; UDP always, TCP on the same port number when asked for."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    @classmethod
+    async def open(
+        cls,
+        *,
+        host: str,
+        port: int,
+        tcp: bool,
+        contexts: StationContexts,
+        hub: CommandHub,
+        inbox: SaleInbox,
+        ack_timeout_s: float = 1.0,
+    ) -> "CoapServer":
+        """Bind and serve. Raises OSError when the port is taken."""
+        coap.quiet()
+        tuning = coap.tuning(ack_timeout_s=ack_timeout_s, max_retransmit=4)
+
+        async def events(station_code: str, body: bytes) -> bytes:
+            await inbox.take(station_code, body)
+            return b""
+
+        site = resource.Site()
+        site.add_resource([EVENTS_PATH], StationResource(EVENTS_PATH, events, tuning))
+        site.add_resource([COMMANDS_PATH], StationResource(COMMANDS_PATH, hub.exchange, tuning))
+        context = await aiocoap.Context.create_server_context(
+            OscoreSiteWrapper(site, contexts),
+            bind=(host, port),
+            server_credentials=contexts,
+            transports=coap.server_transports(tcp=tcp),
+        )
+        return cls(context)
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        await coap.shutdown(self._context)
