@@ -85,12 +85,16 @@ class Logins:
 
     def check_rate(self, address: str, account: str = "") -> None:
         """Count a try; raises ProblemError 429 beyond the limit of the address or of account and address."""
-        allowed = self._limiter.hit(self._per_address, "address", address)
+        allowed = self.is_allowed(address)
         if account:
             allowed = self._limiter.hit(PER_ACCOUNT, "account", account, address) and allowed
         if not allowed:
             headers = {"Retry-After": "60"}
             raise ProblemError(429, "too_many_requests", "操作过于频繁", "请一分钟后再试", headers=headers)
+
+    def is_allowed(self, address: str) -> bool:
+        """Count a try from an address; return whether it is within the limit."""
+        return self._limiter.hit(self._per_address, "address", address)
 
     async def driver(self, code: str, address: str) -> Tokens:
         """Log a driver in; made at the first time.

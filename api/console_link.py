@@ -1,0 +1,93 @@
+"""Joins the staff console to this process: the same engine, the same commands."""
+
+from fastapi import FastAPI
+
+from api.commands import Commands
+from api.console import mount_console
+from api.console.ports import CommandUnavailableError, ConsoleDeps
+from api.deps import Services
+from api.ports import CommandRejectedError, TemporalAwayError
+from contracts.fill import CommandAnswer, ResolveAction
+from db.crypto import CipherError, ColumnCipher
+
+
+class ConsoleCommandsAdapter:
+    """`ConsoleCommands` over the API's commands: a rejection is an answer there, silence a typed error."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def take_cash(self, order_no: str, cashier_id: int, received_fen: int) -> CommandAnswer:
+        """Take cash; raises CommandUnavailableError when nobody answered in time."""
+        try:
+            return await self._commands.take_cash(order_no, cashier_id, received_fen)
+        except CommandRejectedError as error:
+            return _refused(error)
+        except TemporalAwayError as error:
+            raise CommandUnavailableError from error
+
+    async def cancel(self, order_no: str, actor: str, reason: str) -> CommandAnswer:
+        """Cancel with a reason; raises CommandUnavailableError when nobody answered in time."""
+        try:
+            return await self._commands.cancel(order_no, actor, reason)
+        except CommandRejectedError as error:
+            return _refused(error)
+        except TemporalAwayError as error:
+            raise CommandUnavailableError from error
+
+    async def resolve(
+        self, order_no: str, actor: str, action: ResolveAction, note: str, amount_fen: int | None
+    ) -> CommandAnswer:
+        """Carry out a decision; raises CommandUnavailableError when nobody answered in time."""
+        try:
+            return await self._commands.resolve(order_no, actor, action, note, amount_fen)
+        except CommandRejectedError as error:
+            return _refused(error)
+        except TemporalAwayError as error:
+            raise CommandUnavailableError from error
+
+
+def _refused(error: CommandRejectedError) -> CommandAnswer:
+    return CommandAnswer(ok=False, status=None, code=error.code, message=error.message)
+
+
+class ConsoleLink:
+    """Mounts the console; the values come from the settings."""
+
+    def __init__(
+        self,
+        *,
+        secret_key: str,
+        cipher: ColumnCipher,
+        temporal_ui_url: str,
+        temporal_namespace: str,
+        sandbox: bool,
+        secure_cookies: bool,
+    ) -> None:
+        self._secret_key, self._cipher = secret_key, cipher
+        self._ui_url, self._namespace = temporal_ui_url, temporal_namespace
+        self._sandbox, self._secure = sandbox, secure_cookies
+
+    def __call__(self, app: FastAPI, parts: Services) -> None:
+        """Mount the console on the app."""
+        deps = ConsoleDeps(
+            engine=parts.deps.engine,
+            commands=ConsoleCommandsAdapter(parts.commands),
+            secret_key=self._secret_key,
+            clock=parts.clock,
+            temporal_ui_url=self._ui_url,
+            temporal_namespace=self._namespace,
+            sandbox=self._sandbox,
+            secure_cookies=self._secure,
+            phone_mask=self._mask,
+            client_allowed=parts.logins.is_allowed,
+        )
+        mount_console(app, deps)
+
+    def _mask(self, envelope: str) -> str:
+        """Return an encrypted phone number as 138****1234, nothing when it does not open."""
+        try:
+            phone = self._cipher.decrypt("driver", "phone", envelope)
+        except CipherError:
+            return ""
+        return f"{phone[:3]}****{phone[-4:]}"
