@@ -6,6 +6,7 @@ or logged.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,6 @@ from adapters.miniprogram.errors import (
     MiniProgramBusyError,
     MiniProgramError,
 )
-from adapters.payments.wechat.core import epoch_seconds
 
 BASE_URL = "https://api.weixin.qq.com"
 TIMEOUT_S = (3.05, 5)
@@ -31,6 +31,11 @@ TOKEN_MARGIN_S = 300
 """WeChat gives a new token in the last five minutes of the old one, which lives on for five more."""
 
 _log = structlog.get_logger(__name__)
+
+
+def epoch_seconds() -> int:
+    """Return the wall clock in whole seconds."""
+    return int(time.time())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

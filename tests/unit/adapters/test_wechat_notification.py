@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from adapters.payments.wechat.errors import NotificationRejectedError, RejectReason
@@ -206,6 +207,25 @@ def test_associated_data_may_be_empty_or_missing() -> None:
     resource = {"algorithm": "AEAD_AES_256_GCM", "nonce": "123456789012", "ciphertext": data}
     assert unseal([key], resource) == b"text"
     assert unseal([b"w" * 32, key], {**resource, "associated_data": ""}) == b"text"
+
+
+def test_published_aes_gcm_vector() -> None:
+    """AES-256-GCM vector of WeChat's own Java library (AeadAesCipherTest, published test key)."""
+    key = b"a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb"
+    resource = {
+        "algorithm": "AEAD_AES_256_GCM",
+        "nonce": "uluk4a9R25RW",
+        "associated_data": "associatedData",
+        "ciphertext": "ulwSiIajGClcvcOYvOQ7+l+0PAbzzwI=",
+    }
+    assert unseal([key], resource) == b"message"
+    for change in (
+        {"nonce": "uluk4a9R25RX"},
+        {"associated_data": "other"},
+        {"ciphertext": "ulwSiIajGClcvcOYvOQ7+l+0PAbzzwM="},
+    ):
+        with pytest.raises(InvalidTag):
+            unseal([key], {**resource, **change})
 
 
 def test_notifications_are_frozen_messages(wechat: TinyWeChat) -> None:
