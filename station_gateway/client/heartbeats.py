@@ -5,6 +5,7 @@ A heartbeat is not authenticated, so it counts only from the address that the co
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 
@@ -44,8 +45,7 @@ class HeartbeatPort(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Hand a heartbeat on; anything else is dropped."""
