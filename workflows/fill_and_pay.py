@@ -228,11 +228,11 @@ class FillAndPay:
         )
         if not handle.done():
             handle.cancel()
-            return self._edge_result or unknown
         try:
-            return self._edge_result or await handle
+            answer = await handle
         except ActivityError:
-            return unknown
+            answer = unknown
+        return self._edge_result or answer
 
     async def _await_fill(self) -> None:
         """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look."""

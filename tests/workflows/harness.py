@@ -1,0 +1,291 @@
+"""Runs FillAndPay against a real database and a real Temporal server, with fakes for channel and dispenser."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.worker import Worker
+
+from activities.dispensers import DispenserActivities
+from contracts import names
+from contracts.fill import (
+    CancelCommand,
+    CashCommand,
+    CommandAnswer,
+    FillInput,
+    FillResult,
+    PayAnswer,
+    PayCommand,
+    ResolveAction,
+    ResolveCommand,
+    StartAnswer,
+    StartFill,
+)
+from contracts.payment import PaymentReported
+from contracts.station import EndReason, SaleRecord
+from db.seed import STATION, seed
+from db.session import make_engine
+from db.unit_of_work import unit_of_work
+from domain import ids
+from domain.payment import PayMethod
+from domain.quantity import Unit
+from tests.fakes.channel import FakeChannel
+from tests.fakes.dispensers import FakeStationCommands
+from workers.bootstrap import fill_activities
+from workers.registry import FILL, activity_methods
+from workers.sandboxing import workflow_runner
+from workflows.fill_and_pay import FillAndPay
+
+_counter = itertools.count(1)
+Handle = WorkflowHandle[FillAndPay, FillResult]
+
+
+@dataclass
+class TestClock:
+    """A clock that a test moves; starts at the present so that seeded prices are in force."""
+
+    __test__ = False
+    offset: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        """Return the shifted present."""
+        return datetime.now(tz=UTC) + self.offset
+
+
+@dataclass
+class Harness:
+    """One worker, one database, one channel, one station."""
+
+    client: Client
+    engine: Engine
+    clock: TestClock
+    channel: FakeChannel
+    stations: FakeStationCommands
+    driver_id: int
+    queue: str
+
+    def start_request(self, *, nozzle: int = 1, amount_fen: int = 20_000, **changes: Any) -> StartFill:
+        """Return a valid start with a fresh order number."""
+        self.free_points()
+        values: dict[str, Any] = {
+            "order_no": ids.order_no_of_start("driver:1", f"k{next(_counter)}"),
+            "station_code": STATION,
+            "nozzle_no": nozzle,
+            "amount_fen": amount_fen,
+            "price_fen_per_unit": 735,
+            "price_version": 1,
+            "method": PayMethod.WECHAT_JSAPI,
+            "body_hash": "h",
+            "driver_id": self.driver_id,
+        }
+        return StartFill(**{**values, **changes})
+
+    async def start(self, request: StartFill) -> tuple[StartAnswer, Handle]:
+        """Start by update-with-start, as the API does."""
+        operation = WithStartWorkflowOperation(
+            FillAndPay.run,
+            FillInput(order_no=request.order_no, start=request),
+            id=ids.fill_workflow_id(request.order_no),
+            task_queue=self.queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+        answer = await self.client.execute_update_with_start_workflow(
+            FillAndPay.start, request, id=f"start-{request.order_no}", start_workflow_operation=operation
+        )
+        return answer, await operation.workflow_handle()
+
+    async def start_paid(self, **kwargs: Any) -> tuple[StartFill, Handle]:
+        """Start a prepaid order and let the customer pay."""
+        request = self.start_request(**kwargs)
+        _, handle = await self.start(request)
+        await self.pay_and_report(handle, request.order_no)
+        return request, handle
+
+    async def start_authorised(self, **kwargs: Any) -> tuple[StartFill, Handle]:
+        """Start a prepaid order and go on until the dispenser has the preset."""
+        request, handle = await self.start_paid(**kwargs)
+        await self.until(request.order_no, "authorised")
+        return request, handle
+
+    async def pay_and_report(self, handle: Handle, order_no: str, attempt: int = 1) -> None:
+        """The customer pays and the channel reports it."""
+        number = ids.out_trade_no(order_no, attempt)
+        self.channel.customer_pays(number)
+        await self.report(handle, number)
+
+    async def report(self, handle: Handle, number: str) -> None:
+        """The channel's notification reaches the workflow."""
+        await handle.signal(FillAndPay.payment_reported, PaymentReported(out_trade_no=number))
+
+    def sale(self, *, order_no: str | None = None, **changes: Any) -> SaleRecord:
+        """Return a sale of nozzle 1 (20.00 L of 92# at 7.35) with a natural key of its own."""
+        number = next(_counter)
+        values: dict[str, Any] = {
+            "natural_key": f"{STATION}:1:33:{number}:{number}",
+            "station_code": STATION,
+            "node": 1,
+            "fp": 0x21,
+            "nozzle": 1,
+            "sequence": number,
+            "unit": Unit.LITRE,
+            "quantity_milli": 20_000,
+            "amount_fen": 14_700,
+            "price_fen_per_unit": 735,
+            "end_reason": EndReason.CUSTOMER_STOP,
+            "recorded_at": self.clock(),
+            "order_no": order_no,
+        }
+        return SaleRecord(**{**values, **changes})
+
+    async def until(self, order_no: str, *statuses: str, needs: str | None = None) -> dict[str, Any]:
+        """Wait until the order row has one of these statuses (and this need); fails after 15 s."""
+        found: dict[str, Any] = {}
+        for _ in range(600):
+            rows = self.rows("SELECT * FROM fuel_order WHERE order_no = :no", no=order_no)
+            found = rows[0] if rows else {}
+            fits = not statuses or found.get("status") in statuses
+            if found and fits and (needs is None or found["needs_person"] == needs):
+                return found
+            await asyncio.sleep(0.025)
+        raise AssertionError(f"order {order_no} is {found.get('status')} {found.get('needs_person')!r}")
+
+    async def complete(self, handle: Handle, sale: SaleRecord) -> None:
+        """The dispenser's sale reaches the workflow."""
+        await handle.signal(FillAndPay.fill_completed, sale)
+
+    def assert_money_closed(self, order_no: str) -> None:
+        """Nothing is left in prepayments, refunds payable and receivables, and the ledger agrees with the channel."""
+        for account in ("2070", "2040", "1100"):
+            assert self.balance(account, order_no) == 0, account
+        assert self.balance("1010%", order_no) == self.channel.net_of(order_no)
+
+    async def start_sale(self, sale: SaleRecord) -> Handle:
+        """The gateway opens a post-paid order."""
+        order_no = ids.order_no_of_sale(sale.natural_key)
+        return await self.client.start_workflow(
+            FillAndPay.run,
+            FillInput(order_no=order_no, sale=sale),
+            id=ids.fill_workflow_id(order_no),
+            task_queue=self.queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+
+    async def pay(
+        self, handle: Handle, method: PayMethod, screen: str = "phone", **changes: Any
+    ) -> PayAnswer:
+        """Ask to pay from a screen."""
+        driver = self.driver_id if method is PayMethod.WECHAT_JSAPI else None
+        command = PayCommand(method=method, screen=screen, driver_id=driver, **changes)
+        return await handle.execute_update(FillAndPay.pay, command, id=f"pay-{next(_counter)}")
+
+    async def cash(self, handle: Handle, received_fen: int) -> CommandAnswer:
+        """A cashier takes cash."""
+        command = CashCommand(cashier_id=1, received_fen=received_fen)
+        return await handle.execute_update(FillAndPay.take_cash, command, id=f"cash-{next(_counter)}")
+
+    async def cancel(self, handle: Handle, reason: str = "顾客改主意") -> CommandAnswer:
+        """A cashier cancels."""
+        return await handle.execute_update(
+            FillAndPay.cancel, CancelCommand(actor="staff:1", reason=reason), id=f"cancel-{next(_counter)}"
+        )
+
+    async def resolve(self, handle: Handle, action: ResolveAction, **changes: Any) -> CommandAnswer:
+        """A person decides."""
+        command = ResolveCommand(actor="staff:1", action=action, note="已核对", **changes)
+        return await handle.execute_update(FillAndPay.resolve, command, id=f"resolve-{next(_counter)}")
+
+    def row(self, sql: str, **values: Any) -> dict[str, Any]:
+        """Return the first row of a query."""
+        with self.engine.connect() as db:
+            return dict(db.execute(text(sql), values).mappings().one())
+
+    def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Return all rows of a query."""
+        with self.engine.connect() as db:
+            return [dict(r) for r in db.execute(text(sql), values).mappings()]
+
+    def order(self, order_no: str) -> dict[str, Any]:
+        """Return an order row."""
+        return self.row("SELECT * FROM fuel_order WHERE order_no = :no", no=order_no)
+
+    def balance(self, account: str, order_no: str) -> int:
+        """Return debit minus credit of an account for one order, in fen."""
+        found = self.row(
+            "SELECT coalesce(sum(CASE e.side WHEN 'D' THEN e.amount_fen ELSE -e.amount_fen END), 0)::bigint AS n"
+            " FROM ledger_entry e JOIN ledger_journal j ON j.id = e.journal_id"
+            " WHERE j.order_no = :no AND e.account LIKE :account",
+            no=order_no,
+            account=account,
+        )
+        return int(found["n"])
+
+    def free_points(self) -> None:
+        """Let go of every fuelling point that an earlier test's order left behind, and say the station is alive."""
+        with self.engine.begin() as db:
+            db.execute(text("UPDATE fuelling_point SET holder_order_no = NULL, held_until = NULL"))
+        self.station_seen()
+
+    def station_seen(self, at: datetime | None = None) -> None:
+        """Say when the station was last heard of."""
+        with self.engine.begin() as db:
+            db.execute(
+                text(
+                    "INSERT INTO station_link (station_code, last_seen_at, boot_epoch, outbox_depth)"
+                    " VALUES (:code, :at, 0, 0) ON CONFLICT (station_code) DO UPDATE SET last_seen_at = :at"
+                ),
+                {"code": STATION, "at": at or self.clock()},
+            )
+
+
+@asynccontextmanager
+async def running(client: Client, database_url: str) -> AsyncIterator[Harness]:
+    """Run both workers over a fresh set of fakes."""
+    engine = make_engine(database_url, pool_size=20)
+    seed(engine, datetime.now(tz=UTC) - timedelta(hours=1))
+    with engine.begin() as db:
+        driver_id = db.execute(
+            text(
+                "INSERT INTO driver (openid_cipher, openid_index, created_at) VALUES ('o', :i, now()) RETURNING id"
+            ),
+            {"i": f"i{next(_counter)}"},
+        ).scalar_one()
+    clock, channel, stations = TestClock(), FakeChannel(), FakeStationCommands()
+    instances = fill_activities(
+        unit_of_work(engine, lambda cipher: cipher), {"wechat": channel, "cash": channel}, clock
+    )
+    queue = f"fill-test-{next(_counter)}"
+    with ThreadPoolExecutor(20) as pool:
+        fill = Worker(
+            client,
+            task_queue=queue,
+            workflows=FILL.workflows,
+            activities=activity_methods(instances),
+            activity_executor=pool,
+            workflow_runner=workflow_runner(),
+        )
+        gateway = Worker(
+            client,
+            task_queue=names.gateway_task_queue(0),
+            activities=activity_methods([DispenserActivities(stations)]),
+        )
+        async with fill, gateway:
+            yield Harness(
+                client=client,
+                engine=engine,
+                clock=clock,
+                channel=channel,
+                stations=stations,
+                driver_id=int(driver_id),
+                queue=queue,
+            )
+    engine.dispose()

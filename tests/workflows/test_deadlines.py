@@ -1,0 +1,178 @@
+"""Deadlines on a server that skips time: expiry, late money, forgotten notifications, the pay code's reversal."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from contracts.fill import PayState
+from contracts.payment import CloseOutcome, PaymentOutcome, PaymentReported
+from domain import ids, policy
+from domain.payment import CloseKind, OutcomeKind, PayMethod
+from tests.workflows.harness import Harness, running
+from workflows.return_surplus import ReturnSurplus
+
+
+@pytest.fixture
+async def skipping(time_skipping_env: WorkflowEnvironment, database_url: str) -> AsyncIterator[Harness]:
+    """The harness on the time-skipping server."""
+    async with running(time_skipping_env.client, database_url) as found:
+        yield found
+
+
+async def skip(env: WorkflowEnvironment, harness: Harness, by: timedelta) -> None:
+    """Let workflow time and the activities' clock pass together."""
+    harness.clock.offset += by
+    await env.sleep(by)
+
+
+async def test_unpaid_order_expires_after_the_channel_confirmed(skipping: Harness) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    assert (await handle.result()).status == "expired"
+    number = ids.out_trade_no(request.order_no, 1)
+    assert skipping.channel.trades[number].state == "CLOSED"
+    assert skipping.rows("SELECT 1 FROM fuelling_point WHERE holder_order_no = :n", n=request.order_no) == []
+
+
+async def test_lost_notification_is_found_by_asking(skipping: Harness) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    skipping.channel.customer_pays(ids.out_trade_no(request.order_no, 1))
+    await skipping.complete(handle, skipping.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+    skipping.assert_money_closed(request.order_no)
+
+
+@pytest.mark.feature("N17")
+async def test_late_money_finds_the_nozzle_free(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    await skip(time_skipping_env, skipping, policy.NOZZLE_HOLD + timedelta(seconds=30))
+    await skipping.pay_and_report(handle, request.order_no)
+    await skipping.until(request.order_no, "authorised")
+    await skipping.complete(handle, skipping.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+
+
+@pytest.mark.feature("N17")
+async def test_late_money_finds_the_nozzle_taken_and_goes_back(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    await skip(time_skipping_env, skipping, policy.NOZZLE_HOLD + timedelta(seconds=30))
+    skipping.station_seen()
+    other = skipping.start_request()
+    with_hold = skipping.rows("SELECT 1 FROM fuelling_point WHERE holder_order_no IS NOT NULL")
+    assert with_hold == []
+    await skipping.start(other)
+    await skipping.pay_and_report(handle, request.order_no)
+    assert (await handle.result()).status == "refunded"
+    assert request.order_no not in skipping.stations.authorised
+    assert skipping.channel.net_of(request.order_no) == 0
+    skipping.assert_money_closed(request.order_no)
+
+
+@pytest.mark.feature("N17")
+async def test_money_at_the_moment_of_expiry_is_honoured(skipping: Harness) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    skipping.channel.pay_on_close.add(ids.out_trade_no(request.order_no, 1))
+    await skipping.complete(handle, skipping.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+    skipping.assert_money_closed(request.order_no)
+
+
+@pytest.mark.feature("N17")
+async def test_money_after_the_process_ended_goes_back_once(skipping: Harness) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    assert (await handle.result()).status == "expired"
+    number = ids.out_trade_no(request.order_no, 1)
+    trade = skipping.channel.trades[number]
+    trade.state = "SUCCESS"
+    for again in range(2):
+        outcome = await skipping.client.execute_workflow(
+            ReturnSurplus.run,
+            PaymentReported(out_trade_no=number),
+            id=f"{ids.surplus_workflow_id(number)}-{again}",
+            task_queue=skipping.queue,
+        )
+        assert outcome == "returned"
+    row = skipping.order(request.order_no)
+    assert (row["surplus_fen"], row["refunded_fen"]) == (20_000, 20_000)
+    assert skipping.channel.net_of(request.order_no) == 0
+    skipping.assert_money_closed(request.order_no)
+
+
+async def test_unknown_close_is_never_an_expiry(skipping: Harness) -> None:
+    unknown = CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no="")
+    skipping.channel.script["close"] = [unknown] * 5
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    assert (await handle.result()).status == "expired"
+    assert skipping.channel.count("close") == 6
+
+
+async def test_payment_unavailable_ends_the_order(skipping: Harness) -> None:
+    skipping.channel.script["create"] = ["lost_before"] * 4
+    request = skipping.start_request()
+    answer, handle = await skipping.start(request)
+    assert answer.outcome == "payment_unavailable"
+    assert (await handle.result()).status == "expired"
+
+
+@pytest.mark.feature("000-3")
+async def test_pay_code_that_stays_unconfirmed_is_reversed(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    sale = skipping.sale()
+    handle = await skipping.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    answer = await skipping.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000010")
+    assert answer.state is PayState.WAITING
+    await skip(time_skipping_env, skipping, policy.CODE_QUERY_LIMIT + timedelta(seconds=15))
+    assert skipping.channel.trades[ids.out_trade_no(order_no, 1)].state == "REVOKED"
+    assert 5 <= skipping.channel.count("query") <= 12
+    assert (await skipping.cash(handle, 14_700)).ok
+    assert (await handle.result()).status == "completed"
+    assert skipping.channel.net_of(order_no) == 14_700
+
+
+async def test_forgotten_sale_asks_for_a_person_and_still_takes_money(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    sale = skipping.sale()
+    handle = await skipping.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await skip(time_skipping_env, skipping, policy.UNPAID_ATTENTION_AFTER + timedelta(minutes=1))
+    await skipping.until(order_no, "unpaid", needs="unpaid_too_long")
+    assert (await skipping.cash(handle, 14_700)).ok
+    assert (await handle.result()).status == "completed"
+    assert skipping.order(order_no)["needs_person"] == ""
+
+
+async def test_unanswered_payment_query_is_not_a_failure(skipping: Harness) -> None:
+    unknown = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="")
+    skipping.channel.script["query"] = [unknown, unknown]
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    await skipping.pay_and_report(handle, request.order_no)
+    await skipping.complete(handle, skipping.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+    skipping.assert_money_closed(request.order_no)
+
+
+async def test_authorised_order_without_a_sale_asks_for_a_person(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    request, handle = await skipping.start_authorised()
+    await skip(time_skipping_env, skipping, policy.FILL_ATTENTION_AFTER + timedelta(minutes=1))
+    row = await skipping.until(request.order_no, "authorised", needs="fill_not_reported")
+    assert row["refunded_fen"] == 0
+    await skipping.complete(handle, skipping.sale(order_no=request.order_no, offline=True))
+    assert (await handle.result()).charge_fen == 14_700
