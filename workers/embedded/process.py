@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ class StackError(RuntimeError):
     """The stack cannot start or go on; the message tells a person what to do."""
 
 
+class StackCancelledError(StackError):
+    """Somebody asked the stack to end while it was starting."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
     """What to run, and how it shows that it serves.
@@ -41,12 +46,12 @@ class ServiceSpec:
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] | None = None
+    ready_url: str | None = None
     before_start: Callable[[], None] | None = None
     stop_signal: int = signal.SIGTERM
     death_signal: int = signal.SIGKILL
     user: str | None = None
     pass_folders: bool = False
-    needs: tuple[str, ...] = ()
     ready_timeout_s: int = 60
     stop_timeout_s: int = 15
 
@@ -128,7 +133,9 @@ class Child:
             return False
         if self.spec.ready is not None:
             return self.spec.ready()
-        return bool(self.ready_line) or self._find_ready_line()
+        if self.ready_line or self._find_ready_line():
+            return True
+        return self.spec.ready_url is not None and answers(self.spec.ready_url)
 
     def _find_ready_line(self) -> bool:
         with self.log_path.open("rb") as log:
@@ -149,17 +156,25 @@ class Child:
 
     def kill(self) -> None:
         """kill -9 of the program and of whatever it started, and wait until it is gone."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is gone; False when it is still there."""
+        return wait_until(lambda: not self.running, timeout_s, 0.01)
+
+    def ask_to_stop(self) -> None:
+        """Send the signal on which it ends in order; do not wait."""
+        self.signal(self.spec.stop_signal)
+
     def stop(self) -> None:
         """Ask it to end, then insist."""
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.send_signal(self.spec.stop_signal)
+        self.ask_to_stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=self.spec.stop_timeout_s)
         self.kill()
@@ -172,6 +187,15 @@ class Child:
             log.seek(self._offset)
             text = log.read()[-20_000:].decode(errors="replace")
         return "\n".join(text.splitlines()[-count:]) or "(it wrote nothing)"
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP address answers 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, step_s: float = 0.05) -> bool:

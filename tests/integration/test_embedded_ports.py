@@ -1,0 +1,59 @@
+"""Ports of the embedded stack: a stranger on one is named, never fought."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from workers.embedded.ports import PortWish, any_free, choose, is_free
+from workers.embedded.process import StackError
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_a_taken_default_is_replaced_and_said(stranger: int) -> None:
+    wish = PortWish(name="api", variable="X_PORT", default=stranger)
+    chosen, remarks = choose([wish], {}, {})
+    assert chosen["api"] != stranger
+    assert is_free(chosen["api"])
+    assert str(stranger) in remarks[0]
+    assert "X_PORT" in remarks[0]
+    assert "pid" in remarks[0]
+
+
+def test_a_taken_port_that_was_asked_for_is_an_error(stranger: int) -> None:
+    wish = PortWish(name="api", variable="X_PORT", default=any_free())
+    with pytest.raises(StackError, match=rf"port {stranger} \(api\).*X_PORT"):
+        choose([wish], {"X_PORT": str(stranger)}, {})
+
+
+@pytest.mark.parametrize("text", ["http", "0", "65536", "-1", "80 80"])
+def test_nonsense_is_no_port(text: str) -> None:
+    with pytest.raises(StackError, match="X_PORT"):
+        choose([PortWish(name="api", variable="X_PORT", default=1)], {"X_PORT": text}, {})
+
+
+def test_the_port_of_the_last_start_is_kept() -> None:
+    earlier = any_free()
+    wish = PortWish(name="api", variable="X_PORT", default=any_free([earlier]))
+    assert choose([wish], {}, {"api": earlier}) == ({"api": earlier}, [])
+
+
+def test_no_two_services_get_one_port() -> None:
+    port = any_free()
+    wishes = [PortWish(name=name, variable="X", default=port) for name in ("a", "b", "c")]
+    chosen, _ = choose(wishes, {}, {})
+    assert len(set(chosen.values())) == 3
+
+
+def test_udp_and_tcp_are_told_apart() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert not is_free(port, udp=True)
