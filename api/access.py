@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.auth.roles import Allow, Role
 
@@ -36,12 +36,12 @@ def route_access(app: FastAPI) -> list[RouteAccess]:
     Raises UndeclaredRouteError for a route without exactly one declaration.
     """
     found = []
-    for route in app.routes:
-        if not isinstance(route, APIRoute):
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute):
             continue
         guards = list(_guards(route.dependant))
         if len(guards) != 1:
             raise UndeclaredRouteError(f"{route.methods} {route.path}: {len(guards)} declarations")
         methods = tuple(sorted(route.methods or ()))
-        found.append(RouteAccess(methods=methods, path=route.path, roles=guards[0].roles))
+        found.append(RouteAccess(methods=methods, path=route.path or "", roles=guards[0].roles))
     return found

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from api import errors
 from api.access import route_access
@@ -12,7 +12,6 @@ from api.errors import Problem
 from api.middleware import RequestMiddleware
 from api.routes import cashier, fills, health, identity, notify, orders, stations, terminal
 
-PREFIX = "/v1"
 _DESCRIPTION = """Fill and pay for petrol, diesel, gas and charging.
 
 Amounts are integer fen, quantities integer thousandths of the unit. Every command takes an `Idempotency-Key`:
@@ -49,11 +48,8 @@ def create_app(deps: ApiDeps, *, mounts: Sequence[Mount] = ()) -> FastAPI:
     )
     app.state.services = parts
     errors.install(app)
-    api = APIRouter(prefix=PREFIX)
-    for module in (identity, stations, fills, orders, cashier, terminal, notify):
-        api.include_router(module.router)
-    app.include_router(api)
-    app.include_router(health.router)
+    for module in (identity, stations, fills, orders, cashier, terminal, notify, health):
+        app.include_router(module.router)
     route_access(app)
     for mount in mounts:
         mount(app, parts)

@@ -17,7 +17,7 @@ from api.schemas.orders import CancelBody, CashBody, CommandOut, OrdersOut, Reso
 from db.repositories import views
 from domain.order import OrderStatus
 
-router = APIRouter(prefix="/cashier", tags=["收银台"])
+router = APIRouter(prefix="/v1/cashier", tags=["收银台"])
 Reader = Annotated[Principal, Depends(allow(*STAFF))]
 Counter = Annotated[Principal, Depends(allow(*COUNTER))]
 Desk = Annotated[Principal, Depends(allow(*DESK))]

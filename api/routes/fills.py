@@ -15,7 +15,7 @@ from db.repositories.views_stations import start_facts
 from domain.ids import body_hash, order_no_of_start
 from domain.money import yuan
 
-router = APIRouter(prefix="/fills", tags=["加注"])
+router = APIRouter(prefix="/v1/fills", tags=["加注"])
 Starter = Annotated[Principal, Depends(allow(Role.DRIVER, Role.TERMINAL, *COUNTER))]
 
 

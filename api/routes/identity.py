@@ -8,7 +8,7 @@ from api.auth.roles import Principal, Role, allow
 from api.deps import ServicesDep
 from api.schemas.identity import DriverLogin, PhoneCode, PhoneOut, RefreshBody, StaffLogin, TokensOut
 
-router = APIRouter(tags=["登录"])
+router = APIRouter(prefix="/v1", tags=["登录"])
 _anyone = Depends(allow(Role.ANYONE))
 
 

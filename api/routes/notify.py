@@ -8,7 +8,7 @@ from api.auth.roles import Role, allow
 from api.deps import Services, ServicesDep
 from api.ports import NotificationRefusedError
 
-router = APIRouter(prefix="/notify/wechat", tags=["渠道通知"], dependencies=[Depends(allow(Role.ANYONE))])
+router = APIRouter(prefix="/v1/notify/wechat", tags=["渠道通知"], dependencies=[Depends(allow(Role.ANYONE))])
 log = structlog.get_logger(__name__)
 _REFUSED = {"code": "FAIL", "message": "失败"}
 

@@ -28,7 +28,7 @@ from api.schemas.orders import (
 from db.repositories import views
 from domain.order import OrderStatus
 
-router = APIRouter(prefix="/orders", tags=["订单"])
+router = APIRouter(prefix="/v1/orders", tags=["订单"])
 Reader = Annotated[Principal, Depends(allow(Role.DRIVER, Role.TERMINAL, *STAFF))]
 Wait = Annotated[int, Query(ge=0, le=30, description="seconds to wait for a change since `since`")]
 Since = Annotated[int, Query(ge=0, le=2**53, description="the `version` that the client has")]

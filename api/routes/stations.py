@@ -13,7 +13,7 @@ from api.schemas.stations import NozzleCodeBody, ResolvedNozzleOut, StationDetai
 from db.repositories import views, views_stations
 from domain.nozzle_code import NozzleCodeError, verify
 
-router = APIRouter(tags=["油站"])
+router = APIRouter(prefix="/v1", tags=["油站"])
 Caller = Annotated[Principal, Depends(allow(Role.DRIVER, Role.TERMINAL, *STAFF))]
 Latitude = Annotated[int | None, Query(ge=-90_000_000, le=90_000_000)]
 Longitude = Annotated[int | None, Query(ge=-180_000_000, le=180_000_000)]

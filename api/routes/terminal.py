@@ -19,7 +19,7 @@ from db.repositories import views
 from domain.order import OrderStatus
 from domain.payment import AttemptStatus
 
-router = APIRouter(prefix="/terminal", tags=["自助终端"])
+router = APIRouter(prefix="/v1/terminal", tags=["自助终端"])
 Terminal = Annotated[Principal, Depends(allow(Role.TERMINAL))]
 Screen = Annotated[Principal, Depends(allow(Role.TERMINAL, *COUNTER))]
 PathTradeNo = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{6,32}$")]
