@@ -49,7 +49,7 @@ def welcome(stack: EmbeddedStack) -> str:
             "加注 Jiazhu 已启动 · the stack is running (sandbox: no real money)",
             "",
             f"接口文档 API docs      {stack.api_url}/docs",
-            f"站务后台 console       {stack.api_url}/console",
+            f"站务后台 console       {stack.api_url}/console/",
             f"流程 Temporal UI       {stack.ui_url}",
             f"模拟微信 WeChat sim    {stack.wechat_url}/_sandbox/state",
             f"模拟加油机 dispensers  {stack.station_url}/state",

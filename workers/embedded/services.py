@@ -3,12 +3,12 @@
 Their commands, their environment, how they show that they serve.
 """
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from station_gateway.server.provision import provision
 from workers.embedded import demo_station
 from workers.embedded.ports import LOOPBACK, PortWish
 from workers.embedded.process import ServiceSpec, python
@@ -138,25 +138,12 @@ def client_spec(folder: Path, ports: Mapping[str, int], env: Mapping[str, str]) 
     )
     path = data / "client.json"
     path.write_text(json.dumps(config, ensure_ascii=False, indent=1), encoding="utf-8")
-    enrol(server_folder, client_folder)
+    # Once and for ever: a context that is made again would repeat its nonces; provision() leaves both halves
+    # alone.
+    provision(server_folder, client_folder, demo_station.STATION_CODE)
     return ServiceSpec(
         name="client", command=python("station_gateway.client.main", "--config", str(path)), env=env
     )
-
-
-def enrol(server_folder: Path, client_folder: Path) -> None:
-    """Give both ends of the uplink their OSCORE contexts, once.
-
-    A context that is made again would reuse nonces.
-    """
-    done = client_folder.parent / "enrolled"
-    if done.exists():
-        return
-    for one in (server_folder, client_folder):
-        one.mkdir(parents=True, exist_ok=True)
-    provision = importlib.import_module("station_gateway.server.provision").provision
-    provision(server_folder, client_folder, demo_station.STATION_CODE)
-    done.touch()
 
 
 def own_specs(ports: Mapping[str, int], env: Mapping[str, str], options: StackOptions) -> list[ServiceSpec]:
