@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette_admin.fields import BaseField, DateTimeField, EnumField, IntegerField, StringField
+from starlette_admin.types import RequestAction
 
 from api.console.labels import amount_with_unit, money_text, price_text, time_text
 
@@ -54,8 +55,9 @@ class MomentField(DateTimeField):
     """A moment, shown in China's time, in exports too."""
 
     async def serialize_value(self, request: Request, value: datetime) -> str:
-        """Return the text."""
-        return time_text(value)
+        """Return the text; lists leave the seconds out."""
+        text = time_text(value)
+        return text[:-3] if request.state.action == RequestAction.LIST else text
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import anyio.to_thread
-from sqlalchemy import ColumnElement, Select, String, cast, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, cast, false, func, or_, select, true
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -49,10 +49,17 @@ class ConsoleView(ModelView):
     def __init__(self, model: type[Any], deps: ConsoleDeps) -> None:
         self.deps = deps
         super().__init__(model)
+        if self._pk_coerce is not int:
+            # SQLModel's string type does not name its Python type to SQLAlchemy 2.1, and `object` takes no key.
+            self._pk_coerce = str
 
     def scope(self, person: Person) -> ColumnElement[bool]:
         """Return the condition that keeps a person to their own rows."""
         raise NotImplementedError
+
+    def listed(self) -> ColumnElement[bool]:
+        """Return which of the visible rows this list shows; pages and actions by key do not ask for it."""
+        return true()
 
     def can_create(self, request: Request) -> bool:
         """Nothing is created here."""
@@ -71,12 +78,17 @@ class ConsoleView(ModelView):
         return False
 
     def get_list_query(self, request: Request) -> Select[Any]:
-        """Return the visible rows; the page of one row starts from it too."""
+        """Return the rows that the list shows."""
+        return select(self.model).where(self.scope(person_of(request)), self.listed())
+
+    def get_detail_query(self, request: Request) -> Select[Any]:
+        """Return the visible rows, listed or not: a row may have left the list while a person looked at it."""
         return select(self.model).where(self.scope(person_of(request)))
 
     def get_count_query(self, request: Request) -> Select[Any]:
-        """Return the number of visible rows."""
-        return select(func.count()).select_from(self.model).where(self.scope(person_of(request)))
+        """Return the number of rows that the list shows."""
+        mine = self.scope(person_of(request))
+        return select(func.count()).select_from(self.model).where(mine, self.listed())
 
     def get_search_query(self, request: Request, term: str) -> Any:
         """Search the columns named by `search_columns`, literally."""

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import anyio.to_thread
 import structlog
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlmodel import col
 from starlette.requests import Request
 from starlette_admin.actions import row_action
 from starlette_admin.exceptions import ActionFailed
-from starlette_admin.fields import StringField
+from starlette_admin.fields import BaseField, StringField
 from starlette_admin.flash import flash
 from starlette_admin.types import RequestAction
 
@@ -94,6 +94,14 @@ class OrderRows(ConsoleView):
         base = self.deps.temporal_ui_url.rstrip("/")
         name = self.deps.temporal_namespace
         return f"{base}/namespaces/{name}/workflows/{fill_workflow_id(order_no)}" if base else ""
+
+    def can_access_field(
+        self, request: Request, field: BaseField, action: RequestAction | None = None
+    ) -> bool:
+        """Leave the station out for people who have only one."""
+        if field.name == "station_id" and person_of(request).station_id is not None:
+            return False
+        return bool(super().can_access_field(request, field, action))
 
     async def is_row_action_allowed(self, request: Request, name: str) -> bool:
         """Return whether the person's role may do it at all."""
@@ -184,7 +192,7 @@ class AllOrders(OrderRows):
     display_name = "订单"
     icon = "fa-solid fa-receipt"
     fields = (
-        StringField("order_no", label="订单号"),
+        StringField("order_no", label="订单号", list_template="console/cell_mono.html"),
         LookupField("station_id", label="油站", table="station"),
         LookupField("nozzle_id", label="油枪", table="nozzle"),
         LookupField("product_id", label="油品", table="product"),
@@ -209,7 +217,7 @@ class UnpaidOrders(OrderRows):
     display_name = "待付款"
     icon = "fa-solid fa-hand-holding-dollar"
     list_template = "console/live_list.html"
-    row_actions = ("take_cash", "cancel", "view")
+    row_actions = ("take_cash", "cancel")
     row_actions_display_type = cast(Any, "BUTTONS")
     fields_default_sort = (("created_at", False),)
     fields = (
@@ -221,7 +229,7 @@ class UnpaidOrders(OrderRows):
         TextCell("waiting", label="已等待"),
         MomentField("created_at", label="加注时间"),
         LookupField("station_id", label="油站", table="station"),
-        StringField("order_no", label="订单号"),
+        StringField("order_no", label="订单号", list_template="console/cell_mono.html"),
     )
 
     def __init__(self, deps: ConsoleDeps) -> None:
@@ -229,9 +237,9 @@ class UnpaidOrders(OrderRows):
         waiting = next(f for f in self.fields if f.name == "waiting")
         waiting.getter = lambda _request, order: waiting_text(order.created_at, deps.clock())
 
-    def scope(self, person: Person) -> ColumnElement[bool]:
-        """Unpaid orders of the person's stations."""
-        return and_(super().scope(person), col(FuelOrder.status) == OrderStatus.UNPAID.value)
+    def listed(self) -> ColumnElement[bool]:
+        """Unpaid orders."""
+        return col(FuelOrder.status) == OrderStatus.UNPAID.value
 
 
 class OrdersForPeople(OrderRows):
@@ -242,7 +250,7 @@ class OrdersForPeople(OrderRows):
     display_name = "待处理"
     icon = "fa-solid fa-triangle-exclamation"
     list_template = "console/live_list.html"
-    row_actions = ("resolve", "view")
+    row_actions = ("resolve",)
     row_actions_display_type = cast(Any, "BUTTONS")
     fields_default_sort = (("updated_at", False),)
     fields = (
@@ -254,12 +262,12 @@ class OrdersForPeople(OrderRows):
         YuanField("shortfall_fen", label="差额"),
         MomentField("updated_at", label="最近变动"),
         LookupField("station_id", label="油站", table="station"),
-        StringField("order_no", label="订单号"),
+        StringField("order_no", label="订单号", list_template="console/cell_mono.html"),
     )
 
     def __init__(self, deps: ConsoleDeps) -> None:
         super().__init__(FuelOrder, deps)
 
-    def scope(self, person: Person) -> ColumnElement[bool]:
-        """Orders of the person's stations that need somebody."""
-        return and_(super().scope(person), col(FuelOrder.needs_person) != "")
+    def listed(self) -> ColumnElement[bool]:
+        """Orders that need somebody."""
+        return col(FuelOrder.needs_person) != ""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from fastapi.testclient import TestClient
 from httpx import Response
-from starlette.testclient import TestClient
 
 from tests.unit.console.world import NOW, PASSWORD, World
 
@@ -24,7 +24,8 @@ class Till:
         self.client.cookies.clear()
         self.client.get("/console/login")
         form = {"username": name, "password": password, "csrftoken": self.token}
-        return self.client.post("/console/login", data=form, follow_redirects=False)
+        answer: Response = self.client.post("/console/login", data=form, follow_redirects=False)
+        return answer
 
     @property
     def token(self) -> str:
@@ -33,14 +34,16 @@ class Till:
 
     def page(self, path: str, **query: str | int) -> Response:
         """Open a page without following redirects."""
-        return self.client.get(f"/console{path}", params=query, follow_redirects=False)
+        answer: Response = self.client.get(f"/console{path}", params=query, follow_redirects=False)
+        return answer
 
     def act(self, view: str, name: str, order: str, **form: str) -> Response:
         """Give a row action for an order, named as in the world or by its number."""
-        return self.client.post(
+        answer: Response = self.client.post(
             f"/console/_api/{view}/row-action",
             params={"name": name, "pk": self.world.orders.get(order, order)},
             data=form,
             headers={"X-CSRFToken": self.token},
             follow_redirects=False,
         )
+        return answer

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -31,7 +32,13 @@ PEOPLE = {
     "admin": ("admin", 1, None),
     "homeless": ("cashier", 1, None),
 }
-NAMES = {"cashier1": "王丽", "manager1": "陈站长", "cashier2": "赵敏", "operator1": "刘运营", "admin": "管理员"}
+NAMES = {
+    "cashier1": "王丽",
+    "manager1": "陈站长",
+    "cashier2": "赵敏",
+    "operator1": "刘运营",
+    "admin": "管理员",
+}
 
 
 @dataclass
@@ -71,9 +78,18 @@ def _places(db: Session) -> None:
     for number, operator, name in ((1, 1, "浦东大道站"), (2, 1, "虹桥站"), (3, 2, "兰州北站")):
         code = f"ST00{number}"
         db.add(
-            Station(id=number, operator_id=operator, code=code, name=name, city="上海", address=f"示例路{number}号")
+            Station(
+                id=number,
+                operator_id=operator,
+                code=code,
+                name=name,
+                city="上海",
+                address=f"示例路{number}号",
+            )
         )
-        db.add(StationLink(station_code=code, last_seen_at=NOW - timedelta(seconds=5 if number != 2 else 900)))
+        db.add(
+            StationLink(station_code=code, last_seen_at=NOW - timedelta(seconds=5 if number != 2 else 900))
+        )
         db.flush()
         for fp in (1, 2):
             point = number * 10 + fp
@@ -112,13 +128,17 @@ def _people(db: Session, world: World) -> None:
             )
         )
         world.staff[login] = number
-    db.add(Driver(id=1, openid_cipher="c", openid_index="i", phone_cipher="cipher-of-13812345678", created_at=NOW))
+    db.add(
+        Driver(
+            id=1, openid_cipher="c", openid_index="i", phone_cipher="cipher-of-13812345678", created_at=NOW
+        )
+    )
     db.flush()
 
 
-def _order(station: int, number: int, order_no: str, at: datetime, **more: object) -> FuelOrder:
+def _order(station: int, number: int, order_no: str, at: datetime, **more: Any) -> FuelOrder:
     point = station * 10 + number
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "order_no": order_no,
         "operator_id": 2 if station == 3 else 1,
         "station_id": station,
@@ -133,7 +153,9 @@ def _order(station: int, number: int, order_no: str, at: datetime, **more: objec
     return FuelOrder(**{**facts, **more})
 
 
-def _event(order_no: str, key: str, at: datetime, kind: str, status: str, actor: str, detail: str) -> OrderEvent:
+def _event(
+    order_no: str, key: str, at: datetime, kind: str, status: str, actor: str, detail: str
+) -> OrderEvent:
     return OrderEvent(order_no=order_no, key=key, at=at, kind=kind, status=status, actor=actor, detail=detail)
 
 
@@ -142,13 +164,22 @@ def _unpaid(db: Session, world: World, name: str, station: int, *, number: int, 
     at = NOW - timedelta(minutes=minutes)
     price, quantity, amount = (758, 27_030, 20_489) if number == 1 else (520, 12_500, 6_500)
     order = _order(
-        station, number, order_no, at, mode="postpaid", status="unpaid", charge_fen=amount, quantity_milli=quantity
+        station,
+        number,
+        order_no,
+        at,
+        mode="postpaid",
+        status="unpaid",
+        charge_fen=amount,
+        quantity_milli=quantity,
     )
     db.add(order)
     db.flush()
     db.add(_event(order_no, "open", at, "dispensed", "unpaid", "dispenser", "加注完成，等待付款"))
     db.add(_sale(order, f"key-{name}", at, price=price, amount=amount))
-    _journal(db, order_no, f"sale:{order_no}", "post-paid sale", at, [("1100", "D", amount), ("4010", "C", amount)])
+    _journal(
+        db, order_no, f"sale:{order_no}", "post-paid sale", at, [("1100", "D", amount), ("4010", "C", amount)]
+    )
     world.orders[name] = order_no
 
 
@@ -213,7 +244,15 @@ def _prepaid(db: Session, world: World) -> None:
             _event(order_no, "open", at, "opened", "awaiting_payment", "driver:1", "预付 ¥200.00"),
             _event(order_no, f"pay:{trade}", later(11), "paid", "paid", "wechat", "微信支付 ¥200.00"),
             _event(order_no, "authorise", later(13), "authorised", "authorised", "system", "预置 ¥200.00"),
-            _event(order_no, "settle", later(170), "settled", "dispensed", "dispenser", "加注 20.00 升，退余款 ¥48.40"),
+            _event(
+                order_no,
+                "settle",
+                later(170),
+                "settled",
+                "dispensed",
+                "dispenser",
+                "加注 20.00 升，退余款 ¥48.40",
+            ),
         ]
     )
     db.add(
@@ -248,7 +287,11 @@ def _prepaid(db: Session, world: World) -> None:
             finished_at=later(180),
         )
     )
-    db.add(_event(order_no, f"refund:{refund}", later(180), "refunded", "completed", "wechat", "余款 ¥48.40 已退回"))
+    db.add(
+        _event(
+            order_no, f"refund:{refund}", later(180), "refunded", "completed", "wechat", "余款 ¥48.40 已退回"
+        )
+    )
     db.add(_sale(order, "key-prepaid", later(168), price=758, amount=15_160))
     db.add(Receipt(receipt_no=f"R{order_no}", order_no=order_no, issued_at=later(170), body="{}"))
     _journal(
