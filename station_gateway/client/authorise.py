@@ -67,6 +67,7 @@ async def _checked(point: Point, command: AuthoriseCommand) -> CommandResult | N
         return refused(command, "FP_BUSY", "another order is open")
     if not point.ready:
         return refused(command, "FP_OFFLINE")
+    await point.collect_unpaid()
     await point.refresh()
     if point.state in (PointState.CLOSED, PointState.INOPERATIVE):
         return refused(command, "FP_CLOSED", point.state.value)
@@ -99,7 +100,6 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
         command_id=command.command_id,
         price_fen_per_unit=command.price_fen_per_unit,
         total_before_milli=point.outbox.total(point.key.node, point.key.fp, command.nozzle),
-        sequence_before=point.sequence,
         confirmed=False,
         opened_ms=int(point.now().timestamp() * 1000),
     )

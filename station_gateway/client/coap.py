@@ -37,9 +37,12 @@ class CoapPoster:
         return cls(config, context)
 
     async def close(self) -> None:
-        """Close the socket; the context's sequence number is written when it is collected."""
+        """Close the socket; every request that waits ends with UplinkError."""
         await coap.shutdown(self._context)
-        self._context.client_credentials.clear()
+
+    def release(self) -> None:
+        """Let go of the OSCORE folder; nothing can be sent any more."""
+        coap.release_context(self._context.client_credentials.pop("*"))
 
     async def post(self, path: str, body: bytes, *, wait_s: float = 0.0) -> bytes:
         """Return the answer's body. Raises UplinkError on silence, on a refusal and on a broken protection."""

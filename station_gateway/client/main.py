@@ -68,12 +68,13 @@ class StationClient:
         self._prune()
 
     async def stop(self) -> None:
-        """Stop in the opposite order; nothing that is not acknowledged is lost."""
+        """Stop the uplink, then the dispensers; nothing that is not acknowledged is lost."""
         if self._pruning is not None:
             self._pruning.cancel()
-        await self.uplink.stop()
-        await self.driver.stop()
         await self._poster.close()
+        await self.uplink.stop()
+        self._poster.release()
+        await self.driver.stop()
         self.outbox.close()
 
     def _prune(self) -> None:

@@ -23,7 +23,7 @@ CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
 CREATE TABLE IF NOT EXISTS authorisation (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, order_no TEXT NOT NULL,
     command_id TEXT NOT NULL, price_fen INTEGER NOT NULL, total_before INTEGER,
-    sequence_before INTEGER NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0, opened_ms INTEGER NOT NULL, PRIMARY KEY (node, fp)) STRICT;
+    confirmed INTEGER NOT NULL DEFAULT 0, opened_ms INTEGER NOT NULL, PRIMARY KEY (node, fp)) STRICT;
 CREATE TABLE IF NOT EXISTS result (
     command_id TEXT PRIMARY KEY, body TEXT NOT NULL, created_ms INTEGER NOT NULL, reported_ms INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS result_open ON result (created_ms) WHERE reported_ms IS NULL;
@@ -45,7 +45,6 @@ class OpenAuthorisation:
     command_id: str
     price_fen_per_unit: int
     total_before_milli: int | None
-    sequence_before: int
     confirmed: bool
     opened_ms: int
 
@@ -143,7 +142,7 @@ class Outbox:
         """Store an intent before the dispenser hears of it. Raises sqlite3.IntegrityError on a second one."""
         with _transaction(self._durable) as db:
             db.execute(
-                "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     one.node,
                     one.fp,
@@ -152,7 +151,6 @@ class Outbox:
                     one.command_id,
                     one.price_fen_per_unit,
                     one.total_before_milli,
-                    one.sequence_before,
                     int(one.confirmed),
                     one.opened_ms,
                 ),
@@ -182,9 +180,8 @@ class Outbox:
                 command_id=row[4],
                 price_fen_per_unit=row[5],
                 total_before_milli=row[6],
-                sequence_before=row[7],
-                confirmed=bool(row[8]),
-                opened_ms=row[9],
+                confirmed=bool(row[7]),
+                opened_ms=row[8],
             )
             for row in rows
         ]

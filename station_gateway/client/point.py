@@ -19,7 +19,6 @@ from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
     SALE_IDS,
     PointKey,
-    is_after,
     sale_of_transaction,
     synthesised_sale,
     zero_sale,
@@ -73,7 +72,6 @@ class Point:
         self.controller = controller
         self.state = PointState.OFFLINE
         self.nozzle_out: int | None = None
-        self.sequence = 0
         self.opened: OpenAuthorisation | None = None
         self.ready = False
         self.lock = asyncio.Lock()
@@ -191,15 +189,11 @@ class Point:
             self._spawn(self._release_postpaid())
 
     async def refresh(self) -> None:
-        """Read state, nozzle and current sequence. Raises LinkError, IfsfError."""
-        ids = bytes((FpId.STATE, FpId.NOZZLE_STATE, FpId.CURRENT_SEQUENCE))
-        answer = await self.link.read(self.db, ids)
+        """Read state and nozzle. Raises LinkError, IfsfError."""
+        answer = await self.link.read(self.db, bytes((FpId.STATE, FpId.NOZZLE_STATE)))
         if answer.type is not MessageType.ANSWER:
             raise IfsfError("the dispenser refuses to tell its state")
-        values = answer.values()
-        self.set_state(values)
-        if FpId.CURRENT_SEQUENCE in values:
-            self.sequence = bcd_to_int(values[FpId.CURRENT_SEQUENCE])
+        self.set_state(answer.values())
 
     async def _check_totals(self) -> None:
         """Compare each totaliser with the last known one; a gap means fuel that no transaction told us of."""
@@ -243,7 +237,12 @@ class Point:
         if self.state is PointState.CALLING and self.ready:
             await self._release_postpaid()
 
+    async def collect_unpaid(self) -> None:
+        """Empty the device's buffer before a release, so that no older sale can be taken for the order's."""
+        await self._collect_all(recovered=False)
+
     async def _collect_all(self, *, recovered: bool) -> None:
+        """Collect until the buffer is empty. After it, the next transaction of a release can only be its own."""
         for _ in range(RECOVERY_LIMIT):
             if not await self._collect(0, recovered=recovered):
                 return
@@ -251,8 +250,9 @@ class Point:
     async def _collect(self, sequence: int, *, recovered: bool) -> bool:
         """Read a transaction (0: the oldest unpaid), store it, clear it; False when there is none."""
         answer = await self.link.read(transaction_db(self.key.fp, sequence), SALE_IDS)
-        real = sequence_of(answer.database)
         values = answer.values() if answer.type is MessageType.ANSWER else {}
+        told = values.get(TransactionId.SEQUENCE)
+        real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
         state = values.get(TransactionId.STATE, b"\0")[-1]
         if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
             return False
@@ -265,7 +265,7 @@ class Point:
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
-        opened = self._owner(sequence, number)
+        opened = self.opened if self.opened is not None and self.opened.nozzle == number else None
         total = None
         if TransactionId.TOTAL_AFTER not in values and self.key.nozzle(number):
             total = await self.read_total(number)
@@ -279,14 +279,6 @@ class Point:
             recovered=recovered,
         )
         self._commit(sale, opened)
-        self.sequence = sequence
-
-    def _owner(self, sequence: int, nozzle: int) -> OpenAuthorisation | None:
-        """The open authorisation that a transaction belongs to: same nozzle, and later than the release."""
-        opened = self.opened
-        if opened is None or opened.nozzle != nozzle:
-            return None
-        return opened if is_after(sequence, opened.sequence_before) else None
 
     def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten."""

@@ -11,9 +11,9 @@ from station_gateway.protocols.ifsf.ids import ErrorCode, TransactionId
 from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
 
 CHINA = timezone(timedelta(hours=8))
-SEQUENCES = 9999
 SALE_IDS = bytes(
     (
+        TransactionId.SEQUENCE,
         TransactionId.AMOUNT,
         TransactionId.VOLUME,
         TransactionId.UNIT_PRICE,
@@ -54,11 +54,6 @@ class PointKey:
 def natural_key(point: PointKey, sequence: int, mark: str) -> str:
     """Return a key that is unique for ever: a wrapped sequence number meets another totaliser."""
     return f"{point.station_code}-{point.node}-{point.fp:02x}-{sequence:04d}-{mark}"
-
-
-def is_after(sequence: int, before: int) -> bool:
-    """Return whether a wrapping sequence number (1..9999) is later than another; half the circle decides."""
-    return 0 < (sequence - before) % SEQUENCES < SEQUENCES // 2
 
 
 def sale_of_transaction(

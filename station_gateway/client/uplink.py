@@ -219,8 +219,10 @@ class Uplink:
                 if poll is None:
                     poll = loop.create_task(self._exchange(self._config.poll_hold_s))
                 ready = loop.create_task(self._result_ready.wait())
-                await asyncio.wait({poll, ready}, return_when=asyncio.FIRST_COMPLETED)
-                ready.cancel()
+                try:
+                    await asyncio.wait({poll, ready}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ready.cancel()
                 if poll.done():
                     got_commands, poll = poll.result(), None
                     if got_commands:

@@ -8,7 +8,7 @@ import structlog
 from aiocoap.credentials import CredentialsMap
 from aiocoap.oscore import COSE_KID
 
-from station_gateway.protocols.uplink.coap import load_context
+from station_gateway.protocols.uplink.coap import load_context, release_context
 
 log = structlog.get_logger(__name__)
 
@@ -60,5 +60,7 @@ class StationContexts(CredentialsMap):  # type: ignore[misc]
 
     def close(self) -> None:
         """Let go of all contexts, which writes their sequence numbers."""
+        for context in self.values():
+            release_context(context)
         self._by_kid.clear()
         self.clear()

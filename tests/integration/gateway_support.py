@@ -366,8 +366,11 @@ class Rig:
         return sorted((s.node, s.fp, s.nozzle - 0x10, s.reported_amount_fen, s.centi * 10) for s in rows)
 
     def landed(self) -> list[tuple[int, int, int, int, int]]:
-        """The same, as the platform was told; zero sales left out."""
-        sales = [sale for sale in self.desk.sales if sale.quantity_milli]
+        """The same, as the platform was told; zero sales left out.
+
+        A workflow knows a sale by its natural key, so being told twice (a crash after the signal) counts once.
+        """
+        sales = {sale.natural_key: sale for sale in self.desk.sales if sale.quantity_milli}.values()
         return sorted((s.node, s.fp, s.nozzle, s.amount_fen, s.quantity_milli) for s in sales)
 
 

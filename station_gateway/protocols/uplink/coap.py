@@ -63,6 +63,12 @@ def load_context(folder: Path, station_code: str) -> Any:
     return context
 
 
+def release_context(context: Any) -> None:
+    """Write the sequence number and unlock the folder now, not when the object happens to be collected."""
+    if context.lockfile is not None:
+        context._destroy()
+
+
 async def shutdown(context: Any) -> None:
     """Close a CoAP context; a peer that never answers must not hold us up."""
     try:
