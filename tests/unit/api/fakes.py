@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.ports import (
@@ -91,7 +91,8 @@ class FakeTemporal:
         self.answers[update_id] = PayAnswer(
             state=state, out_trade_no=f"{order_no}A002", method=command.method, amount_fen=100
         )
-        return replace(self.answers[update_id])
+        kept: PayAnswer = self.answers[update_id]
+        return kept
 
     async def take_cash(self, order_no: str, command: CashCommand, update_id: str) -> CommandAnswer:
         return self._command(order_no, command, update_id, OrderStatus.COMPLETED)

@@ -54,7 +54,7 @@ class World:
     engine: Engine
     clock: TestClock = field(default_factory=TestClock)
     temporal: FakeTemporal = field(default_factory=FakeTemporal)
-    ids: dict[str, Any] = field(default_factory=dict)
+    ids: dict[Any, Any] = field(default_factory=dict)
     staff_ids: dict[str, int] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -68,7 +68,7 @@ class World:
 
     def make_app(self, **changes: Any) -> FastAPI:
         deps = ApiDeps(
-            engine=self.engine,
+            engine=changes.pop("engine", self.engine),
             temporal=self.temporal,
             mini_program=FakeMiniProgram(),
             verifier=FakeVerifier(),
@@ -78,8 +78,7 @@ class World:
             nozzle_code_key=CODE_KEY,
             sandbox=True,
             threads=4,
-            relay=False,
-            **{"login_tries_per_address": 100_000, **changes},
+            **{"relay": False, "login_tries_per_address": 100_000, **changes},
         )
         return create_app(deps)
 
