@@ -190,3 +190,15 @@ def test_coupon_shares_add_up(merchant: Merchant, world: World, keys: Keys) -> N
     assert world.state.ledger.balances["coupons"] == 0
     assert world.state.ledger.balances["payer:oDriver_coupon"] == 0
     assert world.state.ledger.balances[f"merchant:{keys.material.mchid}"] == 0
+
+
+@pytest.mark.parametrize("reason", ["", "[SIM:slow=3600]", "[SIM:abnormal]"])
+def test_refunds_under_way_count_into_the_sum(
+    merchant: Merchant, world: World, paid: str, reason: str
+) -> None:
+    world.state.limits.refund_min_gap_s = 0
+    merchant.refund(paid, "R1", 6_000, reason=reason)
+    assert code(merchant.refund(paid, "R2", 4_001)) == "INVALID_REQUEST"
+    world.advance(1)
+    assert code(merchant.refund(paid, "R2", 4_001)) == "INVALID_REQUEST"
+    assert merchant.refund(paid, "R2", 4_000).status == 200
