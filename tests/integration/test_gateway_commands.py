@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,7 +162,10 @@ async def test_live_view_shows_state_and_running_values(tmp_path: Path) -> None:
         states = rig.store.states
         await eventually(lambda: [one["state"] for one in states.values()] == ["idle"] * 4, what="all idle")
         rig.lift_and_fill(1, 0x22, 2, 20_000)
-        running_row = lambda: rig.store.states[STATION, 1, 0x22]  # noqa: E731
+
+        def running_row() -> dict[str, Any]:
+            return rig.store.states[STATION, 1, 0x22]
+
         await eventually(lambda: running_row()["running_quantity_milli"], what="running values")
         assert (running_row()["state"], running_row()["nozzle"]) == ("fuelling", 2)
         await eventually(lambda: running_row()["state"] == "idle", what="idle again")

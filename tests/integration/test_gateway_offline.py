@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from contracts.station import CommandState, EndReason
+from sandbox.station.data_ids import Fp, Tr
+from sandbox.station.ifsf_wire import Item
 from tests.integration.gateway_support import Rig, authorise_command, eventually, running
 
 
@@ -130,18 +132,12 @@ async def test_totaliser_moved_without_a_transaction_is_synthesised(tmp_path: Pa
         point = rig.station.point(1, 0x21)
         await eventually(lambda: point.buffer.unpaid, what="in the buffer")
         sale = point.buffer.unpaid[0]
-        point.buffer.write(sale, _clear(), sale.controller)
+        point.buffer.write(sale, (Item(Tr.CLEAR),), sale.controller)
         await rig.start_client()
         await eventually(lambda: rig.desk.sales, what="the synthesised record")
         told = rig.desk.sales[0]
         assert (told.order_no, told.end_reason) == ("P-LOST", EndReason.SYNTHESISED)
         assert (told.quantity_milli, told.amount_fen) == (4_000, 2_940)
-
-
-def _clear() -> tuple[object, ...]:
-    from sandbox.station.ifsf_wire import Item
-
-    return (Item(0x1E),)
 
 
 @pytest.mark.feature("003-D1")
@@ -204,7 +200,7 @@ async def test_two_unpaid_sales_are_read_back_after_a_long_absence(tmp_path: Pat
         assert rig.station is not None
         point, link = rig.station.point(1, 0x21), rig.station.link(1)
         for milli in (1_000, 2_000):
-            point.write(_release(), b"\x02\x01")
+            point.write((Item(Fp.RELEASE),), b"\x02\x01")
             link.pump()
             rig.lift_and_fill(1, 0x21, 1, milli)
             await eventually(lambda: point.state.name == "IDLE" and point.nozzle_out is None, what="done")
@@ -215,9 +211,3 @@ async def test_two_unpaid_sales_are_read_back_after_a_long_absence(tmp_path: Pat
         assert all(sale.offline for sale in rig.desk.sales)
     finally:
         await rig.stop()
-
-
-def _release() -> tuple[object, ...]:
-    from sandbox.station.ifsf_wire import Item
-
-    return (Item(0x3E),)
