@@ -15,6 +15,7 @@ from temporalio.client import (
     RPCTimeoutOrCancelledError,
     WithStartWorkflowOperation,
     WorkflowFailureError,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -148,8 +149,13 @@ class ClientTemporalGateway:
         update = handle.get_update_handle(_start_update_id(fill), result_type=StartAnswer)
         try:
             return await _bounded(update.result(), LOOKUP_TIMEOUT)
-        except (OrderEndedError, WorkflowUpdateFailedError):
-            pass
+        except WorkflowUpdateFailedError as error:
+            raise _rejection(error) from error
+        except OrderEndedError:
+            return await self._refusal(handle)
+
+    async def _refusal(self, handle: WorkflowHandle[Any, FillResult]) -> StartAnswer:
+        """Return why an order ended that never answered this start; a refused order keeps the reason."""
         try:
             result = await _bounded(handle.result(), LOOKUP_TIMEOUT)
         except WorkflowFailureError as error:
