@@ -1,4 +1,7 @@
-"""`python -m workers.main`: one worker process. Sync activities run in threads; SIGTERM lets running ones finish."""
+"""`python -m workers.main`: one worker process. Sync activities run in threads.
+
+SIGTERM lets running ones finish.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,6 @@
-"""The outbox relay: sends what customers are owed (the receipt message), at least once, never lost, in the background.
+"""The outbox relay.
+
+Sends what customers are owed (the receipt message), at least once, never lost, in the background.
 
 A one-time subscription that the user refused is final, everything else is tried again with growing pauses.
 """
@@ -75,7 +77,10 @@ class Relay:
 
 
 def receipt_fields(body: dict[str, str | int]) -> dict[str, str]:
-    """Return the fields of the receipt message: amount, nozzle and quantity (000-3); WeChat allows 20 characters each."""
+    """Return the fields of the receipt message: amount, nozzle and quantity (000-3).
+
+    WeChat allows 20 characters each.
+    """
     return {
         "amount1": f"¥{body['amount_yuan']}",
         "thing2": f"{body['nozzle_no']}号枪 {body['product']}"[:20],

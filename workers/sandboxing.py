@@ -1,4 +1,7 @@
-"""The workflow sandbox, on: our pure packages and the libraries of messages pass through, so it costs little."""
+"""The workflow sandbox, on.
+
+Our pure packages and the libraries of messages pass through, so it costs little.
+"""
 
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -17,8 +20,11 @@ _PASSED_THROUGH = (
     "workflows.person_desk",
     "workflows.wording",
 )
-"""What workflow files import. The desks pass through too: they hold no state of their own, only classes, and the
-architecture tests hold them free of clocks, randomness and I/O."""
+"""What workflow files import. The desks pass through too.
+
+They hold no state of their own, only classes, and the architecture tests hold them free of clocks, randomness
+and I/O.
+"""
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
