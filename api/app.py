@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
 from api import errors
 from api.access import route_access
+from api.auth.roles import Role
 from api.deps import ApiDeps, Services
 from api.errors import Problem
 from api.middleware import RequestMiddleware
@@ -20,7 +22,50 @@ after a timeout send the same request with the same key. Refusals are problem de
 """
 _SANDBOX = "\n**Sandbox: the outside world is simulated, no money moves.**\n"
 
+_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Drivers and staff.",
+    },
+    "device": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "Terminals: `Device {id}.{secret}`.",
+    },
+}
+
 Mount = Callable[[FastAPI, Services], None]
+
+
+def _document_access(app: FastAPI) -> None:
+    """Write into the OpenAPI document who may call each operation, as the routes declare it."""
+    register = route_access(app)
+    plain = app.openapi
+
+    def documented() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
+        document = plain()
+        document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        for one in register:
+            for method in one.methods:
+                operation = document["paths"].get(one.path, {}).get(method.lower())
+                if operation is not None:
+                    operation["x-roles"] = sorted(one.roles)
+                    operation["security"] = _security(one.roles)
+        return document
+
+    app.__dict__["openapi"] = documented
+
+
+def _security(roles: frozenset[Role]) -> list[dict[str, list[str]]]:
+    if Role.ANYONE in roles:
+        return []
+    people: list[dict[str, list[str]]] = [{"bearer": []}] if roles - {Role.TERMINAL} else []
+    return people + ([{"device": []}] if Role.TERMINAL in roles else [])
 
 
 def create_app(deps: ApiDeps, *, mounts: Sequence[Mount] = ()) -> FastAPI:
@@ -50,7 +95,7 @@ def create_app(deps: ApiDeps, *, mounts: Sequence[Mount] = ()) -> FastAPI:
     errors.install(app)
     for module in (identity, stations, fills, orders, cashier, terminal, notify, health):
         app.include_router(module.router)
-    route_access(app)
+    _document_access(app)
     for mount in mounts:
         mount(app, parts)
     app.add_middleware(RequestMiddleware, metrics=parts.metrics)

@@ -24,7 +24,7 @@ async def quote(body: QuoteBody, services: ServicesDep, principal: Starter) -> Q
     """Return the price in force for a nozzle and an amount; show it, then send it back with the start."""
     now = services.now()
     found = await services.db.read(
-        lambda conn: start_facts(conn, body.station_code, body.nozzle_no, order_no=None, now=now)
+        lambda conn: start_facts(conn, body.station_code, body.nozzle_no, order_no="", now=now)
     )
     facts = check_place(principal, body, found)
     check_quote(body, facts, now=now)

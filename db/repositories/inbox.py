@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
@@ -120,23 +120,25 @@ def count_attempts(conn: Connection, source: str, external_ids: Iterable[str]) -
     )
 
 
+_ATTEMPT_FACTS: Select[*tuple[Any, ...]] = (
+    select(
+        col(PaymentAttempt.order_no),
+        col(PaymentAttempt.amount_fen),
+        col(FuelOrder.paid_by),
+        col(Station.code).label("station_code"),
+        col(Operator.code).label("operator_code"),
+    )
+    .select_from(PaymentAttempt)
+    .join(FuelOrder, col(FuelOrder.order_no) == col(PaymentAttempt.order_no))
+    .join(Station, col(Station.id) == col(FuelOrder.station_id))
+    .join(Operator, col(Operator.id) == col(FuelOrder.operator_id))
+    .where(col(PaymentAttempt.out_trade_no) == bindparam("out_trade_no"))
+)
+
+
 def attempt_facts(conn: Connection, out_trade_no: str) -> AttemptFacts | None:
     """Return what is known about a channel order number, None when it is not ours."""
-    statement: Select[*tuple[Any, ...]] = (
-        select(
-            col(PaymentAttempt.order_no),
-            col(PaymentAttempt.amount_fen),
-            col(FuelOrder.paid_by),
-            col(Station.code).label("station_code"),
-            col(Operator.code).label("operator_code"),
-        )
-        .select_from(PaymentAttempt)
-        .join(FuelOrder, col(FuelOrder.order_no) == col(PaymentAttempt.order_no))
-        .join(Station, col(Station.id) == col(FuelOrder.station_id))
-        .join(Operator, col(Operator.id) == col(FuelOrder.operator_id))
-        .where(col(PaymentAttempt.out_trade_no) == out_trade_no)
-    )
-    row = conn.execute(statement).mappings().one_or_none()
+    row = conn.execute(_ATTEMPT_FACTS, {"out_trade_no": out_trade_no}).mappings().one_or_none()
     return AttemptFacts(**row) if row else None
 
 

@@ -110,49 +110,48 @@ class ReceiptRow:
     body: str
 
 
-def _orders() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            col(FuelOrder.order_no),
-            col(Station.code).label("station_code"),
-            col(Station.name).label("station_name"),
-            col(Operator.code).label("operator_code"),
-            col(Nozzle.number).label("nozzle_no"),
-            col(Product.name).label("product_name"),
-            col(FuelOrder.driver_id),
-            col(FuelOrder.mode),
-            col(FuelOrder.status),
-            col(FuelOrder.unit),
-            col(FuelOrder.price_fen_per_unit),
-            col(FuelOrder.price_version),
-            col(FuelOrder.preset_fen),
-            col(FuelOrder.paid_fen),
-            col(FuelOrder.paid_by),
-            col(PaymentAttempt.method).label("paid_method"),
-            col(PaymentAttempt.screen).label("paid_screen"),
-            col(FuelOrder.charge_fen),
-            col(FuelOrder.quantity_milli),
-            col(FuelOrder.refunded_fen),
-            col(FuelOrder.surplus_fen),
-            col(FuelOrder.shortfall_fen),
-            col(FuelOrder.needs_person),
-            col(FuelOrder.end_reason),
-            col(FuelOrder.created_at),
-            col(FuelOrder.updated_at),
-            col(FuelOrder.ended_at),
-        )
-        .select_from(FuelOrder)
-        .join(Station, col(Station.id) == col(FuelOrder.station_id))
-        .join(Operator, col(Operator.id) == col(FuelOrder.operator_id))
-        .join(Nozzle, col(Nozzle.id) == col(FuelOrder.nozzle_id))
-        .join(Product, col(Product.id) == col(FuelOrder.product_id))
-        .outerjoin(PaymentAttempt, col(PaymentAttempt.out_trade_no) == col(FuelOrder.paid_by))
+_ORDERS: Select[*tuple[Any, ...]] = (
+    select(
+        col(FuelOrder.order_no),
+        col(Station.code).label("station_code"),
+        col(Station.name).label("station_name"),
+        col(Operator.code).label("operator_code"),
+        col(Nozzle.number).label("nozzle_no"),
+        col(Product.name).label("product_name"),
+        col(FuelOrder.driver_id),
+        col(FuelOrder.mode),
+        col(FuelOrder.status),
+        col(FuelOrder.unit),
+        col(FuelOrder.price_fen_per_unit),
+        col(FuelOrder.price_version),
+        col(FuelOrder.preset_fen),
+        col(FuelOrder.paid_fen),
+        col(FuelOrder.paid_by),
+        col(PaymentAttempt.method).label("paid_method"),
+        col(PaymentAttempt.screen).label("paid_screen"),
+        col(FuelOrder.charge_fen),
+        col(FuelOrder.quantity_milli),
+        col(FuelOrder.refunded_fen),
+        col(FuelOrder.surplus_fen),
+        col(FuelOrder.shortfall_fen),
+        col(FuelOrder.needs_person),
+        col(FuelOrder.end_reason),
+        col(FuelOrder.created_at),
+        col(FuelOrder.updated_at),
+        col(FuelOrder.ended_at),
     )
+    .select_from(FuelOrder)
+    .join(Station, col(Station.id) == col(FuelOrder.station_id))
+    .join(Operator, col(Operator.id) == col(FuelOrder.operator_id))
+    .join(Nozzle, col(Nozzle.id) == col(FuelOrder.nozzle_id))
+    .join(Product, col(Product.id) == col(FuelOrder.product_id))
+    .outerjoin(PaymentAttempt, col(PaymentAttempt.out_trade_no) == col(FuelOrder.paid_by))
+)
 
 
 def order_by_no(conn: Connection, order_no: str, scope: OrderScope) -> OrderRow | None:
     """Return one order that the scope may see."""
-    statement = _orders().where(col(FuelOrder.order_no) == order_no, *scope.conditions(claimable=True))
+    statement = _ORDERS.where(col(FuelOrder.order_no) == order_no, *scope.conditions(claimable=True))
     row = conn.execute(statement).mappings().one_or_none()
     return OrderRow(**row) if row else None
 
@@ -168,7 +167,7 @@ def orders(
     limit: int,
 ) -> list[OrderRow]:
     """Return orders, newest first; `before` is the (created_at, order_no) after which the page begins."""
-    statement = _orders().where(*scope.conditions())
+    statement = _ORDERS.where(*scope.conditions())
     if status:
         statement = statement.where(col(FuelOrder.status) == status)
     if station_code:
@@ -186,8 +185,7 @@ def orders(
 def unpaid_at_nozzle(conn: Connection, station_code: str, nozzle_no: int) -> OrderRow | None:
     """Return the latest sale at a nozzle that waits for its money."""
     statement = (
-        _orders()
-        .where(
+        _ORDERS.where(
             col(Station.code) == station_code,
             col(Nozzle.number) == nozzle_no,
             col(FuelOrder.status) == OrderStatus.UNPAID.value,

@@ -10,11 +10,12 @@ from sqlalchemy import (
     Numeric,
     Select,
     and_,
+    bindparam,
     cast,
     column,
     exists,
+    func,
     literal,
-    null,
     select,
     table,
     true,
@@ -98,7 +99,7 @@ class StartFacts:
     known_body_hash: str | None
 
 
-def _price_in_force(now: datetime) -> Any:
+def _price_in_force(now: Any) -> Any:
     return (
         select(col(Price.price_fen_per_unit), col(Price.version))
         .where(
@@ -238,45 +239,46 @@ def _nozzle(row: dict[str, Any]) -> NozzleRow:
     return NozzleRow(**row)
 
 
-def start_facts(
-    conn: Connection, station_code: str, nozzle_no: int, *, order_no: str | None, now: datetime
-) -> StartFacts | None:
-    """Return everything a start is checked against, None when there is no such nozzle."""
-    price = _price_in_force(now)
-    known = and_(col(FuelOrder.order_no) == order_no) if order_no else col(FuelOrder.order_no) == null()
-    statement = (
-        select(
-            col(Station.operator_id),
-            col(Operator.code).label("operator_code"),
-            col(Station.id).label("station_id"),
-            col(Station.code).label("station_code"),
-            col(Station.is_open).label("station_open"),
-            _link.c.last_seen_at,
-            col(Nozzle.is_open).label("nozzle_open"),
-            col(Nozzle.prepaid_allowed),
-            col(Nozzle.unit),
-            col(Product.name).label("product_name"),
-            price.c.price_fen_per_unit,
-            price.c.version.label("price_version"),
-            col(FuellingPoint.holder_order_no),
-            col(FuellingPoint.held_until),
-            col(FuelOrder.order_no).label("known_order_no"),
-            col(FuelOrder.body_hash).label("known_body_hash"),
-        )
-        .select_from(Nozzle)
-        .join(Station, col(Station.id) == col(Nozzle.station_id))
-        .join(Operator, col(Operator.id) == col(Station.operator_id))
-        .join(Product, col(Product.id) == col(Nozzle.product_id))
-        .join(FuellingPoint, col(FuellingPoint.id) == col(Nozzle.fuelling_point_id))
-        .outerjoin(price, true())
-        .outerjoin(_link, _link.c.station_code == col(Station.code))
-        .outerjoin(FuelOrder, known)
-        .where(col(Station.code) == station_code, col(Nozzle.number) == nozzle_no)
+_in_force = _price_in_force(bindparam("at"))
+_START_FACTS: Select[*tuple[Any, ...]] = (
+    select(
+        col(Station.operator_id),
+        col(Operator.code).label("operator_code"),
+        col(Station.id).label("station_id"),
+        col(Station.code).label("station_code"),
+        col(Station.is_open).label("station_open"),
+        _link.c.last_seen_at,
+        col(Nozzle.is_open).label("nozzle_open"),
+        col(Nozzle.prepaid_allowed),
+        col(Nozzle.unit),
+        col(Product.name).label("product_name"),
+        func.coalesce(_in_force.c.price_fen_per_unit, 0).label("price_fen_per_unit"),
+        func.coalesce(_in_force.c.version, 0).label("price_version"),
+        col(FuellingPoint.holder_order_no),
+        col(FuellingPoint.held_until),
+        col(FuelOrder.order_no).label("known_order_no"),
+        col(FuelOrder.body_hash).label("known_body_hash"),
     )
-    row = conn.execute(statement).mappings().one_or_none()
-    if row is None:
-        return None
-    values = dict(row)
-    values["price_fen_per_unit"] = values["price_fen_per_unit"] or 0
-    values["price_version"] = values["price_version"] or 0
-    return StartFacts(**values)
+    .select_from(Nozzle)
+    .join(Station, col(Station.id) == col(Nozzle.station_id))
+    .join(Operator, col(Operator.id) == col(Station.operator_id))
+    .join(Product, col(Product.id) == col(Nozzle.product_id))
+    .join(FuellingPoint, col(FuellingPoint.id) == col(Nozzle.fuelling_point_id))
+    .outerjoin(_in_force, true())
+    .outerjoin(_link, _link.c.station_code == col(Station.code))
+    .outerjoin(FuelOrder, col(FuelOrder.order_no) == bindparam("order_no"))
+    .where(col(Station.code) == bindparam("station"), col(Nozzle.number) == bindparam("nozzle"))
+)
+"""Built once: this is the hot path, and building costs more than running."""
+
+
+def start_facts(
+    conn: Connection, station_code: str, nozzle_no: int, *, order_no: str, now: datetime
+) -> StartFacts | None:
+    """Return everything a start is checked against, None when there is no such nozzle.
+
+    An empty `order_no` is a quote's: no order has it.
+    """
+    keys = {"station": station_code, "nozzle": nozzle_no, "order_no": order_no, "at": now}
+    row = conn.execute(_START_FACTS, keys).mappings().one_or_none()
+    return StartFacts(**row) if row else None

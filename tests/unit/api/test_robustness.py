@@ -225,3 +225,5 @@ async def test_the_documentation_is_complete(world: World, api: httpx.AsyncClien
             assert operation["summary"], path
             assert operation["description"], path
             assert operation["tags"], path
+            assert operation["x-roles"], path
+            assert operation["security"] or operation["x-roles"] == ["anyone"], path
