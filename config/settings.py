@@ -108,8 +108,6 @@ class Settings(BaseSettings):
     gateway_coap_tcp: bool = False
     gateway_oscore_folder: OptionalPath = None
 
-    worker_task_queues: str = ""
-    """Comma-separated task queues that this worker serves; empty means all of the registry."""
     worker_max_workflow_tasks: int = 16
     worker_max_activities: int = 32
 
@@ -151,11 +149,6 @@ class Settings(BaseSettings):
     def nozzle_code_key_bytes(self) -> bytes:
         """The key of the nozzles' QR codes. Raises SettingsError when it is not set."""
         return _single_key("NOZZLE_CODE_KEY", self.nozzle_code_key)
-
-    @property
-    def task_queues(self) -> tuple[str, ...]:
-        """The task queues that this worker is limited to; empty means all."""
-        return tuple(one.strip() for one in self.worker_task_queues.split(",") if one.strip())
 
     def require_database_url(self) -> str:
         """The database URL in clear. Raises SettingsError when it is not set."""

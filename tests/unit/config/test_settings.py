@@ -93,8 +93,3 @@ def test_notifications_go_to_the_public_address_unless_told() -> None:
         Settings(public_base_url="https://p", wechat_notify_base_url="https://n").notify_base_url
         == "https://n"
     )
-
-
-def test_task_queues_are_a_list() -> None:
-    assert Settings(worker_task_queues="a, b,").task_queues == ("a", "b")
-    assert Settings().task_queues == ()
