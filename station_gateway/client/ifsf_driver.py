@@ -37,6 +37,7 @@ class Dispenser:
         outbox: Outbox,
         *,
         on_change: Callable[[], None],
+        on_result: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         self.config = config
@@ -58,6 +59,7 @@ class Dispenser:
                 postpaid_release=station.postpaid_release,
                 settle_retry_s=station.settle_retry_s,
                 on_change=on_change,
+                on_result=on_result,
                 now=now,
             )
             for one in config.points
@@ -148,11 +150,12 @@ class IfsfDriver:
         outbox: Outbox,
         *,
         on_change: Callable[[], None],
+        on_result: Callable[[], None],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config
         self.dispensers = {
-            one.node: Dispenser(config, one, outbox, on_change=on_change, now=now)
+            one.node: Dispenser(config, one, outbox, on_change=on_change, on_result=on_result, now=now)
             for one in config.dispensers
         }
         for opened in outbox.authorisations():

@@ -31,7 +31,7 @@ class StationClient:
         self._config = config
         self._poster = poster
         self.outbox = Outbox(Path(config.data_dir) / "outbox.sqlite3")
-        self.driver = IfsfDriver(config, self.outbox, on_change=self._changed)
+        self.driver = IfsfDriver(config, self.outbox, on_change=self._changed, on_result=self._result_ready)
         self.desk = CommandDesk(
             self.outbox,
             authorise=self.driver.authorise,

@@ -63,6 +63,7 @@ class Point:
         postpaid_release: bool,
         settle_retry_s: float,
         on_change: Callable[[], None],
+        on_result: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         self.key = key
@@ -80,6 +81,7 @@ class Point:
         self._postpaid_release = postpaid_release
         self._settle_retry_s = settle_retry_s
         self._on_change = on_change
+        self._on_result = on_result
         self._running: tuple[int, int] | None = None
         self._collecting: set[int] = set()
         self._expects_sale = False
@@ -300,6 +302,8 @@ class Point:
             reason=sale.end_reason.value,
         )
         self._on_change()
+        if result is not None:
+            self._on_result()
 
     # -- releases that ended without a transaction -----------------------------------------------------------------
 
@@ -353,6 +357,7 @@ class Point:
         self.outbox.confirm_authorisation(result, int(self.now().timestamp() * 1000))
         self.opened = replace(self.opened, confirmed=True)
         self._expects_sale = True
+        self._on_result()
 
     def last_sale_was_zero(self, opened: OpenAuthorisation) -> bool:
         """Return whether an authorisation ended without fuel."""

@@ -25,6 +25,7 @@ from station_gateway.protocols.uplink.bodies import (
     parse_command,
     parse_result,
     result_body,
+    whole,
 )
 from station_gateway.server.ports import Desk, DeskError, Store
 
@@ -162,7 +163,7 @@ class CommandHub:
         """Take a station's results, hold the answer until there is a command. Raises BodyError."""
         values = loads(body)
         try:
-            boot, depth, hold_s = int(values["b"]), int(values["n"]), int(values["w"]) / 1000
+            boot, depth, hold_s = whole(values["b"]), whole(values["n"]), whole(values["w"]) / 1000
             results = [parse_result(one) for one in values.get("r", [])]
         except (KeyError, TypeError, ValueError) as error:
             raise BodyError("not an exchange") from error

@@ -85,7 +85,7 @@ class SaleInbox:
         listed, states = values.get("e", []), values.get("s", [])
         if not isinstance(listed, list) or not isinstance(states, list):
             raise BodyError("not lists")
-        reports = [parse_report(station_code, one) for one in states]
+        reports = _reports(station_code, states)
         if listed:
             await self._store_sales(station_code, listed)
         if reports:
@@ -178,6 +178,17 @@ def _message(station_code: str, raw: Any) -> tuple[StoredMessage, SaleRecord | N
         ),
         sale,
     )
+
+
+def _reports(station_code: str, states: list[Any]) -> list[PointReport]:
+    """Return the readable states; an unreadable one is only a picture and must not hold sales back."""
+    reports = []
+    for raw in states:
+        try:
+            reports.append(parse_report(station_code, raw))
+        except BodyError:
+            log.warning("gateway.state.unreadable", station=station_code)
+    return reports
 
 
 def _state_row(report: PointReport, now: datetime) -> dict[str, Any]:

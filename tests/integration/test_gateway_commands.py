@@ -10,6 +10,8 @@ import pytest
 
 from contracts.station import CommandState, EndReason, StopCommand
 from domain.ids import stop_command_id
+from station_gateway.client.link import LinkError
+from station_gateway.protocols.ifsf.messages import Message
 from tests.integration.gateway_support import STATION, Rig, authorise_command, eventually, now, running
 
 
@@ -170,3 +172,53 @@ async def test_live_view_shows_state_and_running_values(tmp_path: Path) -> None:
         assert (running_row()["state"], running_row()["nozzle"]) == ("fuelling", 2)
         await eventually(lambda: running_row()["state"] == "idle", what="idle again")
         assert rig.store.links[STATION].station_code == STATION
+
+
+@pytest.mark.feature("003-D4")
+@pytest.mark.parametrize("reached", [True, False])
+async def test_release_without_an_answer_is_found_out_after_the_reconnect(
+    tmp_path: Path, reached: bool
+) -> None:
+    async with running(tmp_path) as rig:
+        assert rig.hub is not None
+        assert rig.client is not None
+        assert rig.station is not None
+        point = rig.client.driver.point(1, 0x21)
+        assert point is not None
+        write = point.link.write
+
+        async def lose(database: bytes, *items: tuple[int, bytes]) -> Message:
+            point.link.write = write  # type: ignore[method-assign]
+            if reached:
+                await write(database, *items)
+            point.link.close()
+            raise LinkError("no answer")
+
+        point.link.write = lose  # type: ignore[method-assign]
+        result = await rig.hub.send(authorise_command("P-GUESS"))
+        assert (result.state, result.code) == (CommandState.UNKNOWN, "NO_ANSWER")
+        await eventually(lambda: rig.desk.results, what="the verdict comes late")
+        assert rig.desk.results[-1].state is CommandState.ACCEPTED
+        if reached:
+            rig.lift_and_fill(1, 0x21, 1, None)
+        await eventually(lambda: rig.desk.sales, what="the sale")
+        sale = rig.desk.sales[0]
+        assert (sale.order_no, sale.amount_fen) == ("P-GUESS", 5000 if reached else 0)
+        assert rig.landed() == rig.truth()
+
+
+async def test_commands_survive_a_client_that_restarts_before_answering(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert rig.hub is not None
+        assert rig.client is not None
+        opened = await rig.hub.send(authorise_command("P-ONCE"))
+        assert opened.state is CommandState.ACCEPTED
+        rig.client.outbox.report_again("auth-P-ONCE")
+        await rig.stop_client()
+        await rig.start_client()
+        await rig.online()
+        again = await rig.hub.send(authorise_command("P-ONCE"))
+        assert again == opened
+        rig.lift_and_fill(1, 0x21, 1, None)
+        await eventually(lambda: rig.desk.sales, what="the sale")
+        assert rig.landed() == rig.truth()

@@ -98,27 +98,28 @@ def parse_sale(station_code: str, raw: Any) -> SaleRecord:
         return SaleRecord(
             natural_key=_text(raw["k"]),
             station_code=station_code,
-            node=_whole(raw["n"]),
-            fp=_whole(raw["f"]),
-            nozzle=_whole(raw["z"]),
-            sequence=_whole(raw["q"]),
+            node=whole(raw["n"]),
+            fp=whole(raw["f"]),
+            nozzle=whole(raw["z"]),
+            sequence=whole(raw["q"]),
             unit=Unit(raw["u"]),
-            quantity_milli=_whole(raw["m"]),
-            amount_fen=_whole(raw["a"]),
-            price_fen_per_unit=_whole(raw["p"]),
+            quantity_milli=whole(raw["m"]),
+            amount_fen=whole(raw["a"]),
+            price_fen_per_unit=whole(raw["p"]),
             end_reason=EndReason(raw["e"]),
-            recorded_at=_moment(_whole(raw["t"])),
+            recorded_at=_moment(whole(raw["t"])),
             order_no=_text(raw["o"]) if "o" in raw else None,
-            totaliser_before_milli=_whole(raw["y"]) if "y" in raw else None,
-            totaliser_after_milli=_whole(raw["x"]) if "x" in raw else None,
-            device_time=None if device_ms is None else _moment(_whole(device_ms)),
+            totaliser_before_milli=whole(raw["y"]) if "y" in raw else None,
+            totaliser_after_milli=whole(raw["x"]) if "x" in raw else None,
+            device_time=None if device_ms is None else _moment(whole(device_ms)),
             offline=bool(raw.get("l")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BodyError("not a sale") from error
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """Return a number that fits a database column. Raises BodyError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
         raise BodyError("not a whole number")
     return value
@@ -152,16 +153,16 @@ def parse_command(station_code: str, raw: Any) -> Command:
             "order_no": _text(raw["o"]),
             "station_code": station_code,
         }
-        node, fp, expires = _whole(raw["n"]), _whole(raw["f"]), _moment(_whole(raw["t"]))
+        node, fp, expires = whole(raw["n"]), whole(raw["f"]), _moment(whole(raw["t"]))
         if "a" not in raw:
             return StopCommand(node=node, fp=fp, expires_at=expires, **common)
         return AuthoriseCommand(
             node=node,
             fp=fp,
             expires_at=expires,
-            nozzle=_whole(raw["z"]),
-            amount_fen=_whole(raw["a"]),
-            price_fen_per_unit=_whole(raw["p"]),
+            nozzle=whole(raw["z"]),
+            amount_fen=whole(raw["a"]),
+            price_fen_per_unit=whole(raw["p"]),
             **common,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -213,12 +214,12 @@ def parse_report(station_code: str, raw: Any) -> PointReport:
     try:
         return PointReport(
             station_code=station_code,
-            node=_whole(raw["n"]),
-            fp=_whole(raw["f"]),
+            node=whole(raw["n"]),
+            fp=whole(raw["f"]),
             state=PointState(raw["s"]),
-            nozzle=_whole(raw["z"]) if "z" in raw else None,
-            running_amount_fen=_whole(raw["a"]) if "a" in raw else None,
-            running_quantity_milli=_whole(raw["m"]) if "m" in raw else None,
+            nozzle=whole(raw["z"]) if "z" in raw else None,
+            running_amount_fen=whole(raw["a"]) if "a" in raw else None,
+            running_quantity_milli=whole(raw["m"]) if "m" in raw else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BodyError("not a state") from error
