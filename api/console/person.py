@@ -6,6 +6,8 @@ from enum import StrEnum
 from starlette.requests import Request
 from starlette_admin.auth import AdminUser
 
+from api.auth.roles import Role as ApiRole
+from api.commands import may_resolve
 from contracts.fill import ResolveAction
 
 
@@ -45,16 +47,6 @@ _MAY: dict[Deed, frozenset[Role]] = {
 }
 """Cash is taken by people with a till; an auditor may look and nothing else."""
 
-_CASHIER_RESOLVES = frozenset(
-    {
-        ResolveAction.CHARGE_DEVICE_AMOUNT,
-        ResolveAction.COLLECT_CASH,
-        ResolveAction.CASH_RETURNED,
-        ResolveAction.RETRY_REFUND,
-    }
-)
-"""A free amount, a write-off and "nothing was dispensed" cost the station money: not a cashier's decision."""
-
 
 @dataclass
 class Person(AdminUser):
@@ -78,8 +70,8 @@ class Person(AdminUser):
         return self.role in _MAY[deed]
 
     def may_resolve_by(self, action: ResolveAction) -> bool:
-        """Return whether the role may decide in this way."""
-        return self.may(Deed.RESOLVE) and (self.role is not Role.CASHIER or action in _CASHIER_RESOLVES)
+        """Return whether the role may decide in this way: the API's own rule."""
+        return self.may(Deed.RESOLVE) and may_resolve(ApiRole(self.role.value), action)
 
 
 def person_of(request: Request) -> Person:

@@ -1,7 +1,7 @@
 """Which rows a person may see, as conditions that every query of the console carries.
 
-Cashiers and managers see their own station, operators (and auditors without a station) all stations of their
-company, admins everything. A person without the place that the role needs sees nothing.
+Cashiers and managers see their own station, operators and auditors all stations of their company (or their one
+station, when they have one), admins everything. A person without the place that the role needs sees nothing.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def stations_of(person: Person) -> ColumnElement[bool]:
     """Return the condition on `station` rows."""
     if person.role is Role.ADMIN:
         return true()
-    if person.role is Role.OPERATOR or (person.role is Role.AUDITOR and person.station_id is None):
+    if person.role in (Role.OPERATOR, Role.AUDITOR) and person.station_id is None:
         return col(Station.operator_id) == person.operator_id
     if person.station_id is None:
         return false()

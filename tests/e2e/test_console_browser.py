@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from db.session import make_engine
 from tests.unit.console.chrome import BINARY, Chrome
 from tests.unit.console.commands import FakeCommands
 from tests.unit.console.world import NOW, PASSWORD, World, build
-from workers.embedded.postgres import EmbeddedPostgres
 
 pytestmark = [
     pytest.mark.browser,
@@ -44,11 +42,9 @@ class Served:
 
 
 @pytest.fixture
-def served(postgres_cluster: EmbeddedPostgres) -> Iterator[Served]:
+def served(fresh_database_url: str) -> Iterator[Served]:
     """The console over HTTP on a free port, with a database of its own."""
-    name = f"t_browser_{uuid.uuid4().hex[:8]}"
-    postgres_cluster.ensure_database(name)
-    engine = make_engine(postgres_cluster.url(name), pool_size=5)
+    engine = make_engine(fresh_database_url, pool_size=5)
     world = build(engine)
     commands = FakeCommands(engine=engine, now=NOW)
     server, listener = _server(engine, commands)
@@ -62,7 +58,6 @@ def served(postgres_cluster: EmbeddedPostgres) -> Iterator[Served]:
     server.should_exit = True
     thread.join(15)
     engine.dispose()
-    postgres_cluster.drop_database(name)
 
 
 def _server(engine: Engine, commands: FakeCommands) -> tuple[uvicorn.Server, socket.socket]:

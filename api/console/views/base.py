@@ -1,7 +1,9 @@
 """What every list of the console shares: rows of the person's own places only, and nothing that writes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote
 
 import anyio.to_thread
 from sqlalchemy import ColumnElement, Select, String, cast, false, func, or_, select, true
@@ -10,10 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette_admin.contrib.sqlmodel import ModelView
-from starlette_admin.export.base import BaseExporter
+from starlette_admin.export.base import BaseExporter, ExportContext
 from starlette_admin.export.csv import CsvExporter
 from starlette_admin.filters import FilterGroup
 
+from api.console.fields import TextCell
 from api.console.names import look_up
 from api.console.person import Person, person_of
 from api.console.ports import ConsoleDeps
@@ -28,6 +31,15 @@ class ExcelCsv(CsvExporter):
     async def generate(self, fields: list[Any], rows: list[dict[str, Any]]) -> bytes:
         """Return the file."""
         return b"\xef\xbb\xbf" + await super().generate(fields, rows)
+
+    async def build_response(self, ctx: ExportContext) -> Response:
+        """Return the download; its name comes from a form, and a header carries only plain ASCII as it is."""
+        name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in ctx.filename)[:80]
+        response: Response = await super().build_response(replace(ctx, filename=name))
+        chinese = quote("".join(c for c in ctx.filename if c.isprintable())[:80], safe="")
+        header = f"attachment; filename=\"{name}.csv\"; filename*=UTF-8''{chinese}.csv"
+        response.headers["Content-Disposition"] = header
+        return response
 
 
 async def in_thread(request: Request, work: Callable[[Session], T]) -> T:
@@ -48,6 +60,8 @@ class ConsoleView(ModelView):
 
     def __init__(self, model: type[Any], deps: ConsoleDeps) -> None:
         self.deps = deps
+        stored = [f.name for f in self.fields if not isinstance(f, TextCell)]
+        self.sortable_fields = self.searchable_fields = stored
         super().__init__(model)
         if self._pk_coerce is not int:
             # SQLModel's string type does not name its Python type to SQLAlchemy 2.1, and `object` takes no key.

@@ -1,6 +1,5 @@
 """One world per test, with the console in front of it."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -13,18 +12,14 @@ from db.session import make_engine
 from tests.unit.console.commands import FakeCommands
 from tests.unit.console.till import Till
 from tests.unit.console.world import NOW, World, build
-from workers.embedded.postgres import EmbeddedPostgres
 
 
 @pytest.fixture
-def engine(postgres_cluster: EmbeddedPostgres) -> Iterator[Engine]:
-    """An engine on an empty database of this test."""
-    name = f"t_console_{uuid.uuid4().hex[:8]}"
-    postgres_cluster.ensure_database(name)
-    made = make_engine(postgres_cluster.url(name), pool_size=5)
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An engine on a migrated, empty database of this test."""
+    made = make_engine(fresh_database_url, pool_size=5)
     yield made
     made.dispose()
-    postgres_cluster.drop_database(name)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.unit.console.till import Till
 FORMS = {
     "take_cash": {"received_fen": "20489"},
     "cancel": {"reason": "重复下单"},
-    "resolve": {"action": "charge_device_amount", "note": "已核对油机"},
+    "resolve": {"action": "retry_refund", "note": "已核对油机"},
 }
 MAY = {
     "take_cash": {"cashier1", "manager1"},

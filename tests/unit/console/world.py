@@ -7,9 +7,8 @@ from typing import Any
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import Engine
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
-from db import tables
 from db.tables.gateway import PointStateRow, StationLink
 from db.tables.identity import Driver, Staff
 from db.tables.ledger import LedgerEntry, LedgerJournal
@@ -50,9 +49,7 @@ class World:
 
 
 def build(engine: Engine) -> World:
-    """Create the tables when they are not there, and fill them."""
-    assert tables.__path__
-    SQLModel.metadata.create_all(engine)
+    """Fill a migrated, empty database."""
     world = World()
     with Session(engine) as db:
         _places(db)
@@ -217,10 +214,6 @@ def _prepaid(db: Session, world: World) -> None:
     order_no = order_no_of_start("driver:1", "k1")
     trade = out_trade_no(order_no, 1)
     at = NOW - timedelta(minutes=42)
-
-    def later(seconds: int) -> datetime:
-        return at + timedelta(seconds=seconds)
-
     order = _order(
         1,
         1,
@@ -235,26 +228,22 @@ def _prepaid(db: Session, world: World) -> None:
         charge_fen=15_160,
         quantity_milli=20_000,
         refunded_fen=4_840,
-        ended_at=later(181),
+        ended_at=at + timedelta(seconds=181),
     )
     db.add(order)
     db.flush()
-    db.add_all(
-        [
-            _event(order_no, "open", at, "opened", "awaiting_payment", "driver:1", "预付 ¥200.00"),
-            _event(order_no, f"pay:{trade}", later(11), "paid", "paid", "wechat", "微信支付 ¥200.00"),
-            _event(order_no, "authorise", later(13), "authorised", "authorised", "system", "预置 ¥200.00"),
-            _event(
-                order_no,
-                "settle",
-                later(170),
-                "settled",
-                "dispensed",
-                "dispenser",
-                "加注 20.00 升，退余款 ¥48.40",
-            ),
-        ]
+    db.add(_sale(order, "key-prepaid", at + timedelta(seconds=168), price=758, amount=15_160))
+    db.add(
+        Receipt(
+            receipt_no=f"R{order_no}", order_no=order_no, issued_at=at + timedelta(seconds=170), body="{}"
+        )
     )
+    _money_of_prepaid(db, order_no, trade, at)
+    _story_of_prepaid(db, order_no, trade, at)
+    world.orders["prepaid"] = order_no
+
+
+def _money_of_prepaid(db: Session, order_no: str, trade: str, at: datetime) -> None:
     db.add(
         PaymentAttempt(
             out_trade_no=trade,
@@ -268,49 +257,41 @@ def _prepaid(db: Session, world: World) -> None:
             request_body="{}",
             transaction_id="4200001234202603021234567890",
             payer_fen=20_000,
-            created_at=later(1),
-            paid_at=later(11),
+            created_at=at + timedelta(seconds=1),
+            paid_at=at + timedelta(seconds=11),
         )
     )
     db.flush()
-    refund = out_refund_no(trade, "rest")
     db.add(
         Refund(
-            out_refund_no=refund,
+            out_refund_no=out_refund_no(trade, "rest"),
             out_trade_no=trade,
             order_no=order_no,
             amount_fen=4_840,
             status="succeeded",
             reason="余款退回",
             refund_id="50300001",
-            created_at=later(171),
-            finished_at=later(180),
+            created_at=at + timedelta(seconds=171),
+            finished_at=at + timedelta(seconds=180),
         )
     )
-    db.add(
-        _event(
-            order_no, f"refund:{refund}", later(180), "refunded", "completed", "wechat", "余款 ¥48.40 已退回"
-        )
-    )
-    db.add(_sale(order, "key-prepaid", later(168), price=758, amount=15_160))
-    db.add(Receipt(receipt_no=f"R{order_no}", order_no=order_no, issued_at=later(170), body="{}"))
-    _journal(
-        db,
-        order_no,
-        f"pay:{trade}",
-        "prepayment received",
-        later(11),
-        [("1010.wechat", "D", 20_000), ("2070", "C", 20_000)],
-    )
-    _journal(
-        db,
-        order_no,
-        f"settle:{order_no}",
-        "prepaid sale",
-        later(170),
-        [("2070", "D", 20_000), ("2040", "C", 4_840), ("4010", "C", 13_416), ("2050", "C", 1_744)],
-    )
-    world.orders["prepaid"] = order_no
+    paid, settled = at + timedelta(seconds=11), at + timedelta(seconds=170)
+    received = [("1010.wechat", "D", 20_000), ("2070", "C", 20_000)]
+    _journal(db, order_no, f"pay:{trade}", "prepayment received", paid, received)
+    used = [("2070", "D", 20_000), ("2040", "C", 4_840), ("4010", "C", 13_416), ("2050", "C", 1_744)]
+    _journal(db, order_no, f"settle:{order_no}", "prepaid sale", settled, used)
+
+
+def _story_of_prepaid(db: Session, order_no: str, trade: str, at: datetime) -> None:
+    refund = f"refund:{out_refund_no(trade, 'rest')}"
+    for seconds, key, kind, status, actor, detail in (
+        (0, "open", "opened", "awaiting_payment", "driver:1", "预付 ¥200.00"),
+        (11, f"pay:{trade}", "paid", "paid", "wechat", "微信支付 ¥200.00"),
+        (13, "authorise", "authorised", "authorised", "system", "预置 ¥200.00"),
+        (170, "settle", "settled", "dispensed", "dispenser", "加注 20.00 升，退余款 ¥48.40"),
+        (180, refund, "refunded", "completed", "wechat", "余款 ¥48.40 已退回"),
+    ):
+        db.add(_event(order_no, key, at + timedelta(seconds=seconds), kind, status, actor, detail))
 
 
 def _flagged(db: Session, world: World) -> None:
