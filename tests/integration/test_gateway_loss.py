@@ -11,7 +11,8 @@ import pytest
 from contracts.station import EndReason, SaleRecord
 from domain.quantity import Unit
 from station_gateway.client.outbox import Outbox
-from tests.integration.gateway_support import STATION, LossyPath, Rig, eventually, now, running
+from tests.integration.gateway_support import STATION, Rig, eventually, now, running
+from tests.integration.lossy_path import LossyPath
 
 
 def sale(device: int, number: int) -> SaleRecord:
