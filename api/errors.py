@@ -153,7 +153,9 @@ async def _on_away(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_rejected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, CommandRejectedError)
-    return _respond(request, ProblemError(409, error.code or "refused", "操作未被接受", error.message))
+    return _respond(
+        request, ProblemError(409, error.code.lower() or "refused", "操作未被接受", error.message)
+    )
 
 
 async def _on_database(request: Request, error: Exception) -> JSONResponse:

@@ -70,7 +70,7 @@ def command_out(answer: CommandAnswer) -> CommandOut:
     Raises ProblemError 409 with the order's reason.
     """
     if not answer.ok:
-        raise ProblemError(409, answer.code or "refused", "操作未被接受", answer.message)
+        raise ProblemError(409, answer.code.lower() or "refused", "操作未被接受", answer.message)
     return CommandOut(
         ok=True,
         status=answer.status.value if answer.status else None,

@@ -99,7 +99,7 @@ async def test_the_cashier_s_commands_reach_the_order(world: World, api: httpx.A
 
 async def test_a_refused_command_says_why(world: World, api: httpx.AsyncClient) -> None:
     world.temporal.refuse = CommandAnswer(
-        ok=False, status=OrderStatus.AUTHORISED, code="fuelling", message="正在加注，不能取消"
+        ok=False, status=OrderStatus.AUTHORISED, code="FUELLING", message="正在加注，不能取消"
     )
     driver_id = world.add_driver()
     order_no = world.add_order(status=OrderStatus.AUTHORISED, mode="prepaid", driver_id=driver_id)
