@@ -35,6 +35,7 @@ def test_each_role_gives_its_own_commands_only(till: Till, commands: FakeCommand
     assert told == {deed for deed, people in MAY.items() if person in people}
 
 
+@pytest.mark.feature("002-5")
 def test_cash_is_recorded_for_the_person_at_the_till(till: Till, commands: FakeCommands) -> None:
     till.login("cashier1")
     answer = till.act("unpaid", "take_cash", "unpaid1", received_fen="20489")

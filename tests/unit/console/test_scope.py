@@ -21,6 +21,7 @@ SEEN = {
 }
 
 
+@pytest.mark.feature("002-5")
 @pytest.mark.parametrize("person", SEEN)
 def test_lists_pages_searches_and_exports_show_own_rows_only(till: Till, person: str) -> None:
     till.login(person)
