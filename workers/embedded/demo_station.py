@@ -62,6 +62,9 @@ def _nozzles() -> tuple[DemoNozzle, ...]:
     )
 
 
+NOZZLES_BY_NUMBER = {one.number: one for one in _nozzles()}
+
+
 def _points(node: int) -> dict[int, list[DemoNozzle]]:
     points: dict[int, list[DemoNozzle]] = {}
     for nozzle in _nozzles():
