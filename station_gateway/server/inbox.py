@@ -54,6 +54,7 @@ class SaleInbox:
         self._relay_every_s = relay_every_s
         self._telling: set[str] = set()
         self._handled: list[tuple[str, str, str]] = []
+        self._noted: set[tuple[str, str]] = set()
         self._flush: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -126,6 +127,7 @@ class SaleInbox:
     def _note(self, source: str, key: str, outcome: str) -> None:
         """Collect handled keys: one UPDATE for many sales. A crash before it only tells them again."""
         self._handled.append((source, key, outcome))
+        self._noted.add((source, key))
         if self._flush is None:
             self._flush = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush_now)
 
@@ -136,7 +138,10 @@ class SaleInbox:
     async def _write_handled(self) -> None:
         handled, self._handled = self._handled, []
         if handled:
-            await asyncio.to_thread(self._store.mark_handled, handled, self._now())
+            try:
+                await asyncio.to_thread(self._store.mark_handled, handled, self._now())
+            finally:
+                self._noted -= {(source, key) for source, key, _ in handled}
 
     async def _relay(self) -> None:
         while True:
@@ -151,11 +156,10 @@ class SaleInbox:
         before = self._now() - timedelta(seconds=self._relay_every_s)
         waiting = await asyncio.to_thread(self._store.unhandled, sources, before=before, limit=_RELAY_LIMIT)
         UNTOLD.set(len(waiting))
-        noted = {(source, key) for source, key, _ in self._handled}
         for message in waiting:
             if message.kind != SALE:
                 self._note(message.source, message.external_id, UNREADABLE)
-            elif (message.source, message.external_id) not in noted:
+            elif (message.source, message.external_id) not in self._noted:
                 station_code = message.source.partition(":")[2]
                 sale = parse_sale(station_code, loads(message.body.encode()))
                 await self._tell(message.source, sale)

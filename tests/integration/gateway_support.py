@@ -58,6 +58,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.messages: dict[tuple[str, str], StoredMessage] = {}
         self.order: list[str] = []
+        self.received: dict[tuple[str, str], datetime] = {}
         self.handled: dict[tuple[str, str], str] = {}
         self.commands: dict[str, StoredCommand] = {}
         self.told: set[str] = set()
@@ -72,13 +73,18 @@ class MemoryStore:
         for one in messages:
             if (one.source, one.external_id) not in self.messages:
                 self.messages[one.source, one.external_id] = one
+                self.received[one.source, one.external_id] = now
                 self.order.append(one.external_id)
                 new.add(one.external_id)
         return new
 
     def unhandled(self, sources: Iterable[str], *, before: datetime, limit: int) -> list[StoredMessage]:
         wanted = set(sources)
-        rows = [one for key, one in self.messages.items() if key not in self.handled and key[0] in wanted]
+        rows = [
+            one
+            for key, one in self.messages.items()
+            if key not in self.handled and key[0] in wanted and self.received[key] < before
+        ]
         return rows[:limit]
 
     def mark_handled(self, handled: Sequence[tuple[str, str, str]], now: datetime) -> None:
