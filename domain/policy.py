@@ -8,6 +8,8 @@ NOZZLE_HOLD = timedelta(minutes=3)
 """How long an unpaid order keeps its fuelling point to itself; later money must find it free or goes back (N17)."""
 AUTHORISE_EXPIRY = timedelta(seconds=60)
 """How old an authorise command may be at the edge; older is refused there, or a pump opens minutes later."""
+STOP_EXPIRY = timedelta(seconds=20)
+"""How long a cancel waits for the dispenser; then the person is told to try again."""
 FILL_ATTENTION_AFTER = timedelta(minutes=30)
 """An authorised order without a completion for so long is shown to a person; the hold stays."""
 UNPAID_ATTENTION_AFTER = timedelta(minutes=15)

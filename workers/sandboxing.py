@@ -17,6 +17,7 @@ _PASSED_THROUGH = (
     "workflows.order_desk",
     "workflows.payment_desk",
     "workflows.refund_desk",
+    "workflows.dispenser_desk",
     "workflows.person_desk",
     "workflows.wording",
 )

@@ -2,11 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
 
+from workflows.dispenser_desk import DispenserDesk
 from workflows.order_desk import Background, OrderDesk, later
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.person_desk import PersonDesk
@@ -14,8 +13,6 @@ from workflows.refund_desk import RefundDesk
 from workflows.wording import REFUSED_ZH, WAITS_FOR, details
 
 with workflow.unsafe.imports_passed_through():
-    from activities import options
-    from activities.dispensers import DispenserActivities
     from contracts import names
     from contracts.fill import (
         CancelCommand,
@@ -33,11 +30,9 @@ with workflow.unsafe.imports_passed_through():
         StartOutcome,
     )
     from contracts.payment import AttemptRef, PaymentReported
-    from contracts.station import AuthoriseCommand, CommandResult, CommandState, SaleRecord
+    from contracts.station import CommandResult, CommandState, SaleRecord
     from domain import ids, policy
-    from domain.money import yuan
     from domain.order import FillMode, OrderStatus
-    from domain.payment import OutcomeKind
 
 S = OrderStatus
 
@@ -59,14 +54,10 @@ class FillAndPay:
         self._desk = OrderDesk(details)
         self._refunds = RefundDesk(self._desk, self._background)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
-        self._people = PersonDesk(self._desk, self._payments, self._refunds)
+        self._dispenser = DispenserDesk(self._desk, request.sale)
+        self._people = PersonDesk(self._desk, self._payments, self._refunds, self._dispenser)
         self._start_answer: StartAnswer | None = None
         self._reports: list[PaymentReported] = []
-        self._sale: SaleRecord | None = None
-        self._sales_seen: set[str] = {request.sale.natural_key} if request.sale else set()
-        self._late_sales: list[SaleRecord] = []
-        self._authorise: AuthoriseCommand | None = None
-        self._edge_result: CommandResult | None = None
         self._deadline: datetime | None = None
         self._steps: dict[OrderStatus, Callable[[], Awaitable[None]]] = {
             S.AWAITING_PAYMENT: self._await_payment,
@@ -180,23 +171,10 @@ class FillAndPay:
                     await self._payments.look(ref)
 
     async def _authorise_dispenser(self) -> None:
-        """Send the one authorise command; its sale may overtake the answer, and no answer is not a refusal."""
-        order = self._desk.order
-        if self._authorise is None:
-            self._authorise = AuthoriseCommand(
-                command_id=ids.authorise_command_id(order.order_no),
-                order_no=order.order_no,
-                station_code=order.station_code,
-                node=order.node,
-                fp=order.fp,
-                nozzle=order.device_nozzle,
-                amount_fen=order.paid_fen,
-                price_fen_per_unit=order.price_fen_per_unit,
-                expires_at=workflow.now() + policy.AUTHORISE_EXPIRY,
-            )
-        result = await self._ask_dispenser(self._authorise)
-        if self._sale is not None:
-            await self._settle(self._sale)
+        """Release the dispenser; its sale may overtake the answer, and no answer is not a refusal."""
+        result = await self._dispenser.authorise()
+        if self._dispenser.sale is not None:
+            await self._settle(self._dispenser.sale)
         elif self._desk.order.status is not S.PAID:
             return
         elif result.state is CommandState.ACCEPTED:
@@ -208,46 +186,22 @@ class FillAndPay:
         else:
             await self._desk.flag("dispenser_unanswered")
 
-    async def _ask_dispenser(self, command: AuthoriseCommand) -> CommandResult:
-        """Return the edge's answer, or UNKNOWN when the sale, a person or the edge's late report came first."""
-        summary = f"授权 {command.fp:#x} 枪{command.nozzle}，限额 {yuan(command.amount_fen)} 元"
-        queue = names.gateway_task_queue(self._desk.order.gateway_shard)
-        handle = workflow.start_activity_method(
-            DispenserActivities.authorise, command, **options.named(options.DISPENSER, summary, queue)
-        )
-        await workflow.wait_condition(
-            lambda: (
-                handle.done()
-                or self._sale is not None
-                or self._edge_result is not None
-                or self._desk.order.status is not S.PAID
-            )
-        )
-        unknown = CommandResult(
-            command_id=command.command_id, order_no=command.order_no, state=CommandState.UNKNOWN
-        )
-        if not handle.done():
-            handle.cancel()
-        try:
-            answer = await handle
-        except ActivityError:
-            answer = unknown
-        return self._edge_result or answer
-
     async def _await_fill(self) -> None:
         """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look."""
         attention = None if self._desk.order.needs_person else policy.FILL_ATTENTION_AFTER
         moved = await _within(
             lambda: (
-                self._sale is not None or self._desk.order.status is not S.AUTHORISED or bool(self._reports)
+                self._dispenser.sale is not None
+                or self._desk.order.status is not S.AUTHORISED
+                or bool(self._reports)
             ),
             attention,
         )
         await self._handle_reports()
         if not moved:
             await self._desk.flag("fill_not_reported")
-        elif self._sale is not None and self._desk.order.status is S.AUTHORISED:
-            await self._settle(self._sale)
+        elif self._dispenser.sale is not None and self._desk.order.status is S.AUTHORISED:
+            await self._settle(self._dispenser.sale)
 
     async def _settle(self, sale: SaleRecord) -> None:
         """Settle by the sale; a flagged one waits for a person's decision."""
@@ -280,18 +234,19 @@ class FillAndPay:
         """Before the run ends: every attempt shut, every refund done, every sale owned by an order, no handler open."""
         if self._payments.open:
             self._background.start(self._payments.shut_leftovers())
-        if self._sale is not None and not self._desk.order.charge_fen and self._sale.quantity_milli:
-            self._late_sales.append(self._sale)
+        sale = self._dispenser.sale
+        if sale is not None and not self._desk.order.charge_fen and sale.quantity_milli:
+            self._dispenser.late_sales.append(sale)
         while True:
             await self._handle_reports()
-            while self._late_sales:
-                await self._open_late_sale(self._late_sales.pop(0))
+            while self._dispenser.late_sales:
+                await self._open_late_sale(self._dispenser.late_sales.pop(0))
             if self._background.is_idle and workflow.all_handlers_finished() and not self._reports:
                 return
             await workflow.wait_condition(
                 lambda: (
                     bool(self._reports)
-                    or bool(self._late_sales)
+                    or bool(self._dispenser.late_sales)
                     or (self._background.is_idle and workflow.all_handlers_finished())
                 )
             )
@@ -356,21 +311,12 @@ class FillAndPay:
     @workflow.signal(name=names.SIGNAL_FILL_COMPLETED)
     def fill_completed(self, sale: SaleRecord) -> None:
         """The dispenser's sale arrived; the same natural key counts once."""
-        if sale.natural_key in self._sales_seen:
-            return
-        self._sales_seen.add(sale.natural_key)
-        view = self._desk.view
-        ended = view is not None and (view.status is S.REFUNDING or view.status.is_final)
-        if self._sale is None and not ended and self._input.sale is None:
-            self._sale = sale
-        elif sale.quantity_milli:
-            self._late_sales.append(sale)
+        self._dispenser.sale_arrived(sale)
 
     @workflow.signal(name=names.SIGNAL_COMMAND_REPORTED)
     def command_reported(self, result: CommandResult) -> None:
         """The edge's answer came after nobody waited for it any more."""
-        if self._authorise is not None and result.command_id == self._authorise.command_id:
-            self._edge_result = result
+        self._dispenser.answer_arrived(result)
 
     @workflow.query(name=names.QUERY_STATUS)
     def status(self) -> FillStatus:

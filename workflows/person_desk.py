@@ -1,19 +1,15 @@
 """Commands of people on one order: pay from any screen, take cash, cancel with a reason, decide what is unclear."""
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
 
+from workflows.dispenser_desk import DispenserDesk
 from workflows.order_desk import OrderDesk
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
 with workflow.unsafe.imports_passed_through():
-    from datetime import timedelta
-
     from activities import options
-    from activities.dispensers import DispenserActivities
     from activities.order_opening import OrderOpeningActivities
-    from contracts import names
     from contracts.fill import (
         CancelCommand,
         CashCommand,
@@ -26,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.orders import LoadAttempt
     from contracts.payment import AttemptRef, PaymentOutcome
-    from contracts.station import CommandResult, CommandState, SaleRecord, StopCommand
-    from domain import ids
+    from contracts.station import CommandState, SaleRecord
+    from domain import policy
     from domain.money import yuan
     from domain.order import OrderStatus
     from domain.payment import OutcomeKind, PayMethod
@@ -51,14 +47,16 @@ _FAILED_ZH = {
     "AUTH_CODE_EXPIRE": "付款码已过期，请顾客刷新后重扫",
     "AUTH_CODE_INVALID": "付款码无效，请重扫",
 }
-_STOP_WAIT = timedelta(seconds=20)
 
 
 class PersonDesk:
     """What people may do; every refusal says why, and a refused command changes nothing."""
 
-    def __init__(self, desk: OrderDesk, payments: PaymentDesk, refunds: RefundDesk) -> None:
+    def __init__(
+        self, desk: OrderDesk, payments: PaymentDesk, refunds: RefundDesk, dispenser: DispenserDesk
+    ) -> None:
         self._desk, self._payments, self._refunds = desk, payments, refunds
+        self._dispenser = dispenser
         self.flagged_sale: SaleRecord | None = None
 
     def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
@@ -162,12 +160,14 @@ class PersonDesk:
     async def _cancel_authorised(self, command: CancelCommand) -> CommandAnswer:
         """Withdraw the release at the dispenser; once fuel flows the fill ends by itself and is charged."""
         try:
-            await workflow.wait_condition(lambda: self._desk.order.status is not S.PAID, timeout=_STOP_WAIT)
+            await workflow.wait_condition(
+                lambda: self._desk.order.status is not S.PAID, timeout=policy.STOP_EXPIRY
+            )
         except TimeoutError:
             return self._no("DISPENSER_UNANSWERED", "油机尚未应答，请稍候重试")
         if self._desk.order.status is not S.AUTHORISED:
             return self._no("TOO_LATE", f"订单{self._desk.order.status.label_zh}，不能取消")
-        result = await self._stop_dispenser()
+        result = await self._dispenser.stop()
         if self._desk.order.status is not S.AUTHORISED:
             return self._yes("油机已结束本单，按实际加注结算")
         if result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED":
@@ -178,26 +178,6 @@ class PersonDesk:
         if result.code == "FUELLING":
             return self._no("FUELLING", "已开始加注，不能取消；挂枪后按实际金额结算")
         return self._no("DISPENSER_UNANSWERED", "油机未应答，请现场确认后重试")
-
-    async def _stop_dispenser(self) -> CommandResult:
-        order = self._desk.order
-        command = StopCommand(
-            command_id=f"{ids.stop_command_id(order.order_no)}-{workflow.info().get_current_history_length()}",
-            order_no=order.order_no,
-            station_code=order.station_code,
-            node=order.node,
-            fp=order.fp,
-            expires_at=workflow.now() + _STOP_WAIT,
-        )
-        queue = names.gateway_task_queue(order.gateway_shard)
-        try:
-            return await workflow.execute_activity_method(
-                DispenserActivities.stop, command, **options.named(options.DISPENSER, "撤销授权", queue)
-            )
-        except ActivityError:
-            return CommandResult(
-                command_id=command.command_id, order_no=command.order_no, state=CommandState.UNKNOWN
-            )
 
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
         """Carry out a person's decision where the order really waits for it."""

@@ -1,0 +1,118 @@
+"""The dispenser's side of one order: the one authorise command, its answer however late, and the sales that arrive."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from workflows.order_desk import OrderDesk
+
+with workflow.unsafe.imports_passed_through():
+    from activities import options
+    from activities.dispensers import DispenserActivities
+    from contracts import names
+    from contracts.station import AuthoriseCommand, CommandResult, CommandState, SaleRecord, StopCommand
+    from domain import ids, policy
+    from domain.money import yuan
+    from domain.order import OrderStatus
+
+
+class DispenserDesk:
+    """What the order has told its dispenser and heard from it."""
+
+    def __init__(self, desk: OrderDesk, opening_sale: SaleRecord | None) -> None:
+        self._desk = desk
+        self._opened_by_sale = opening_sale is not None
+        self.sale: SaleRecord | None = None
+        """The sale that settles a prepaid order."""
+        self.late_sales: list[SaleRecord] = []
+        """Fuel that came after the order's own sale or after its end: each needs an order of its own."""
+        self._seen: set[str] = {opening_sale.natural_key} if opening_sale else set()
+        self._command: AuthoriseCommand | None = None
+        self._late_answer: CommandResult | None = None
+
+    def sale_arrived(self, sale: SaleRecord) -> None:
+        """Take a sale; the same natural key counts once."""
+        if sale.natural_key in self._seen:
+            return
+        self._seen.add(sale.natural_key)
+        view = self._desk.view
+        ended = view is not None and (view.status is OrderStatus.REFUNDING or view.status.is_final)
+        if self.sale is None and not ended and not self._opened_by_sale:
+            self.sale = sale
+        elif sale.quantity_milli:
+            self.late_sales.append(sale)
+
+    def answer_arrived(self, result: CommandResult) -> None:
+        """Take an answer that came after nobody waited for it any more."""
+        if self._command is not None and result.command_id == self._command.command_id:
+            self._late_answer = result
+
+    async def authorise(self) -> CommandResult:
+        """Send the one authorise command and return the edge's answer.
+
+        UNKNOWN when none came in time, or when the sale or a person came first: no answer is not a refusal.
+        """
+        if self._command is None:
+            self._command = self._authorise_command()
+        command = self._command
+        summary = f"授权 {command.fp:#x} 枪{command.nozzle}，限额 {yuan(command.amount_fen)} 元"
+        handle = workflow.start_activity_method(
+            DispenserActivities.authorise, command, **options.named(options.DISPENSER, summary, self._queue())
+        )
+        await workflow.wait_condition(
+            lambda: (
+                handle.done()
+                or self.sale is not None
+                or self._late_answer is not None
+                or self._desk.order.status is not OrderStatus.PAID
+            )
+        )
+        if not handle.done():
+            handle.cancel()
+        try:
+            answer = await handle
+        except ActivityError:
+            answer = _unknown(command)
+        return self._late_answer or answer
+
+    async def stop(self) -> CommandResult:
+        """Withdraw the release; each try is a command of its own, so that a refused one can be tried again."""
+        order = self._desk.order
+        command = StopCommand(
+            command_id=f"{ids.stop_command_id(order.order_no)}-{workflow.info().get_current_history_length()}",
+            order_no=order.order_no,
+            station_code=order.station_code,
+            node=order.node,
+            fp=order.fp,
+            expires_at=workflow.now() + policy.STOP_EXPIRY,
+        )
+        config = options.named(options.DISPENSER, "撤销授权", self._queue())
+        try:
+            return await workflow.execute_activity_method(DispenserActivities.stop, command, **config)
+        except ActivityError:
+            return _unknown(command)
+
+    def _authorise_command(self) -> AuthoriseCommand:
+        order = self._desk.order
+        return AuthoriseCommand(
+            command_id=ids.authorise_command_id(order.order_no),
+            order_no=order.order_no,
+            station_code=order.station_code,
+            node=order.node,
+            fp=order.fp,
+            nozzle=order.device_nozzle,
+            amount_fen=order.paid_fen,
+            price_fen_per_unit=order.price_fen_per_unit,
+            expires_at=workflow.now() + policy.AUTHORISE_EXPIRY,
+        )
+
+    def _queue(self) -> str:
+        return names.gateway_task_queue(self._desk.order.gateway_shard)
+
+
+def _unknown(command: AuthoriseCommand | StopCommand) -> CommandResult:
+    return CommandResult(
+        command_id=command.command_id,
+        order_no=command.order_no,
+        state=CommandState.UNKNOWN,
+        code="NO_ANSWER",
+    )
