@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, case, func, or_, select, update
+from sqlalchemy import Boolean, Engine, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from db.repositories.columns import table_of
@@ -22,6 +22,28 @@ _operator = table_of(Operator)
 
 _INSERT_MESSAGE = insert(_inbox).on_conflict_do_nothing().returning(_inbox.c.external_id)
 _INSERT_COMMAND = insert(_command).on_conflict_do_nothing()
+_MARK_HANDLED = (
+    update(_inbox)
+    .where(_inbox.c.source == bindparam("s"), _inbox.c.external_id == bindparam("e"))
+    .values(handled_at=bindparam("n"), outcome=bindparam("o"))
+)
+_STORE_RESULT = (
+    update(_command)
+    .where(
+        _command.c.command_id == bindparam("i"),
+        _command.c.station_code == bindparam("s"),
+        or_(_command.c.result.is_(None), func.strpos(_command.c.result, bindparam("u")) > 0),
+    )
+    .values(
+        result=bindparam("r"),
+        answered_at=bindparam("n"),
+        told_at=case(
+            (bindparam("t", type_=Boolean), bindparam("n", type_=_command.c.told_at.type)),
+            (_command.c.result == bindparam("r"), _command.c.told_at),
+            else_=None,
+        ),
+    )
+)
 _UPSERT_STATE = insert(_state)
 _UPSERT_STATE = _UPSERT_STATE.on_conflict_do_update(
     index_elements=[_state.c.station_code, _state.c.node, _state.c.fp],
@@ -95,7 +117,7 @@ class GatewayRepository:
             for one in messages
         ]
         with self._engine.begin() as conn:
-            return set(conn.execute(_INSERT_MESSAGE.values(rows)).scalars())
+            return set(conn.execute(_INSERT_MESSAGE, rows).scalars())
 
     def unhandled(self, sources: Iterable[str], *, before: datetime, limit: int) -> list[StoredMessage]:
         """Return sales that are stored and not handed to a workflow yet; the often failed ones come last."""
@@ -114,15 +136,9 @@ class GatewayRepository:
 
     def mark_handled(self, handled: Sequence[tuple[str, str, str]], now: datetime) -> None:
         """Mark (source, external_id, outcome) as handed to a workflow."""
-        statement = (
-            update(_inbox)
-            .where(_inbox.c.source == bindparam("s"), _inbox.c.external_id == bindparam("e"))
-            .values(handled_at=now, outcome=bindparam("o"))
-        )
+        rows = [{"s": source, "e": key, "o": outcome, "n": now} for source, key, outcome in handled]
         with self._engine.begin() as conn:
-            conn.execute(
-                statement, [{"s": source, "e": key, "o": outcome} for source, key, outcome in handled]
-            )
+            conn.execute(_MARK_HANDLED, rows)
 
     def count_attempt(self, source: str, external_id: str) -> None:
         """Count a failed try."""
@@ -148,7 +164,7 @@ class GatewayRepository:
             "expires_at": command.expires_at,
         }
         with self._engine.begin() as conn:
-            if conn.execute(_INSERT_COMMAND.values(row)).rowcount == 1:
+            if conn.execute(_INSERT_COMMAND, row).rowcount == 1:
                 return None
             known = select(_command.c.result).where(_command.c.command_id == command.command_id)
             result: str | None = conn.execute(known).scalar_one()
@@ -178,23 +194,10 @@ class GatewayRepository:
 
         The first verdict stays; a result whose JSON contains `unknown` is none and is replaced by a later one.
         """
-        fresh = or_(_command.c.result.is_(None), func.strpos(_command.c.result, unknown) > 0)
-        same = _command.c.result == bindparam("r")
-        statement = (
-            update(_command)
-            .where(
-                _command.c.command_id == bindparam("i"),
-                _command.c.station_code == station_code,
-                fresh,
-            )
-            .values(
-                result=bindparam("r"),
-                answered_at=now,
-                told_at=case((bindparam("t"), now), (same, _command.c.told_at), else_=None),
-            )
-        )
+        common = {"s": station_code, "u": unknown, "n": now}
+        rows = [common | {"i": one[0], "r": one[1], "t": one[2]} for one in results]
         with self._engine.begin() as conn:
-            conn.execute(statement, [{"i": one[0], "r": one[1], "t": one[2]} for one in results])
+            conn.execute(_STORE_RESULT, rows)
 
     def untold(self, stations: Iterable[str], *, before: datetime, limit: int) -> list[tuple[str, str]]:
         """Return (command_id, result) of answers that came when nobody waited for them any more."""
