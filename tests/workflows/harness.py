@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.dispensers import DispenserActivities
@@ -71,6 +72,27 @@ class Harness:
     stations: FakeStationCommands
     driver_id: int
     queue: str
+    handles: list[Handle] = field(default_factory=list)
+
+    def fresh(self) -> None:
+        """Forget what an earlier test arranged at channel, station and clock."""
+        self.clock.offset = timedelta()
+        vars(self.channel).update(vars(FakeChannel()))
+        vars(self.stations).update(vars(FakeStationCommands()))
+
+    async def end_all(self) -> None:
+        """Terminate every order that a test left open.
+
+        An order without a worker would hold the time-skipping server's clock for ever: its next workflow task is
+        never taken, and time is not skipped while a task waits.
+        """
+        for handle in self.handles:
+            try:
+                await handle.terminate("end of the test")
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+        self.handles.clear()
 
     def start_request(self, *, nozzle: int = 1, amount_fen: int = 20_000, **changes: Any) -> StartFill:
         """Return a valid start with a fresh order number."""
@@ -101,7 +123,9 @@ class Harness:
         answer = await self.client.execute_update_with_start_workflow(
             FillAndPay.start, request, id=f"start-{request.order_no}", start_workflow_operation=operation
         )
-        return answer, await operation.workflow_handle()
+        handle = await operation.workflow_handle()
+        self.handles.append(handle)
+        return answer, handle
 
     async def start_paid(self, **kwargs: Any) -> tuple[StartFill, Handle]:
         """Start a prepaid order and let the customer pay."""
@@ -171,7 +195,7 @@ class Harness:
     async def start_sale(self, sale: SaleRecord) -> Handle:
         """The gateway opens a post-paid order."""
         order_no = ids.order_no_of_sale(sale.natural_key)
-        return await self.client.start_workflow(
+        handle = await self.client.start_workflow(
             FillAndPay.run,
             FillInput(order_no=order_no, sale=sale),
             id=ids.fill_workflow_id(order_no),
@@ -179,6 +203,8 @@ class Harness:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
+        self.handles.append(handle)
+        return handle
 
     async def pay(
         self, handle: Handle, method: PayMethod, screen: str = "phone", **changes: Any
@@ -279,7 +305,7 @@ async def running(client: Client, database_url: str) -> AsyncIterator[Harness]:
             activities=activity_methods([DispenserActivities(stations)]),
         )
         async with fill, gateway:
-            yield Harness(
+            harness = Harness(
                 client=client,
                 engine=engine,
                 clock=clock,
@@ -288,4 +314,6 @@ async def running(client: Client, database_url: str) -> AsyncIterator[Harness]:
                 driver_id=int(driver_id),
                 queue=queue,
             )
+            yield harness
+            await harness.end_all()
     engine.dispose()

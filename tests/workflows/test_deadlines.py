@@ -1,6 +1,6 @@
 """Deadlines on a server that skips time: expiry, late money, forgotten notifications, the pay code's reversal."""
 
-from collections.abc import AsyncIterator
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -11,15 +11,8 @@ from contracts.fill import FillResult, PayState
 from contracts.payment import CloseOutcome, PaymentOutcome, PaymentReported
 from domain import ids, policy
 from domain.payment import CloseKind, OutcomeKind, PayMethod
-from tests.workflows.harness import Handle, Harness, running
+from tests.workflows.harness import Handle, Harness
 from workflows.return_surplus import ReturnSurplus
-
-
-@pytest.fixture
-async def skipping(time_skipping_env: WorkflowEnvironment, database_url: str) -> AsyncIterator[Harness]:
-    """The harness on the time-skipping server."""
-    async with running(time_skipping_env.client, database_url) as found:
-        yield found
 
 
 async def finish(env: WorkflowEnvironment, handle: Handle) -> FillResult:
@@ -155,7 +148,10 @@ async def test_payment_unavailable_ends_the_order(
 ) -> None:
     skipping.channel.script["create"] = ["lost_before"] * 4
     request = skipping.start_request()
-    answer, handle = await skipping.start(request)
+    started = asyncio.create_task(skipping.start(request))
+    while not started.done():
+        await time_skipping_env.sleep(timedelta(seconds=1))
+    answer, handle = await started
     assert answer.outcome == "payment_unavailable"
     assert (await finish(time_skipping_env, handle)).status == "expired"
 

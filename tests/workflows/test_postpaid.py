@@ -1,16 +1,23 @@
 """Post-paid sales: any screen pays, the first success wins, a second one goes back; the pay code's own ladder."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from contracts.fill import PayState, ResolveAction
 from contracts.station import EndReason
-from domain import ids
+from domain import ids, policy
 from domain.payment import PayMethod
 from domain.quantity import Unit
 from tests.workflows.harness import Handle, Harness
 from tests.workflows.test_prepaid import UNITS
+
+
+@pytest.fixture
+def quick_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask about a pay code every second instead of every five (domain passes through the sandbox, so this holds)."""
+    monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(seconds=1))
 
 
 async def unpaid(harness: Harness, **changes: object) -> tuple[str, Handle]:
@@ -120,6 +127,7 @@ async def test_pay_code_without_money_then_another_method(harness: Harness) -> N
 
 
 @pytest.mark.feature("000-3")
+@pytest.mark.usefixtures("quick_code")
 async def test_pay_code_while_the_user_types_the_password(harness: Harness) -> None:
     order_no, handle = await unpaid(harness)
     answer = await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000010")
@@ -130,6 +138,7 @@ async def test_pay_code_while_the_user_types_the_password(harness: Harness) -> N
 
 
 @pytest.mark.feature("000-3")
+@pytest.mark.usefixtures("quick_code")
 async def test_pay_code_answer_lost_is_asked_and_never_charged_again(harness: Harness) -> None:
     order_no, handle = await unpaid(harness)
     answer = await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000022")
