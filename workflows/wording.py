@@ -5,15 +5,15 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from contracts.orders import OrderView
     from domain.money import yuan
-    from domain.order import OrderStatus
+    from domain.order import FillMode, OrderStatus
 
 WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
     OrderStatus.AWAITING_PAYMENT: ("顾客付款", "顾客；收银员可取消或收现金"),
     OrderStatus.PAID: ("油机应答授权", "站端网关；收银员可取消"),
     OrderStatus.AUTHORISED: ("提枪加注并挂枪", "顾客；加注前收银员可取消"),
-    OrderStatus.DISPENSED: ("余款退回", "支付渠道；差额由收银员处理"),
+    OrderStatus.DISPENSED: ("余款退回，或加超差额的处理", "支付渠道；现金余款和加超差额由收银员处理"),
     OrderStatus.UNPAID: ("任一屏幕付款（手机、立柱、自助机、POS、柜台）", "顾客；收银员可收现金或取消"),
-    OrderStatus.REFUNDING: ("全额退款到账", "支付渠道"),
+    OrderStatus.REFUNDING: ("全额退款到账", "支付渠道；现金由收银员退还"),
 }
 PERSON_ZH: dict[str, str] = {
     "amount_mismatch": "油机金额与单价×数量不符：收银员核定金额",
@@ -46,17 +46,22 @@ REFUSED_ZH: dict[str, str] = {
 
 
 def details(view: OrderView) -> str:
-    """Return the current details of an order as Markdown."""
-    waits, who = WAITS_FOR.get(view.status, ("无", "无"))
-    lines = [
-        f"**{view.status.label_zh}**（{view.status}）",
-        "",
-        f"- 油站 {view.station_code}，{view.nozzle_no} 号枪，{view.product_name}",
-        f"- 应付 {yuan(view.due_fen)} 元，已付 {yuan(view.paid_fen)} 元，"
-        f"加注 {yuan(view.charge_fen)} 元，已退 {yuan(view.refunded_fen)} 元",
-        f"- 等待：{waits}",
-        f"- 谁能推动：{who}",
-    ]
+    """Return the current details of an order as Markdown: first what a person has to do, then what happens by itself."""
+    lines = [f"**{view.status.label_zh}**（{view.status}）", ""]
     if view.needs_person:
         lines.append(f"- **需要人工**：{PERSON_ZH.get(view.needs_person, view.needs_person)}")
-    return "\n".join(lines)
+    if view.status in WAITS_FOR:
+        waits, who = WAITS_FOR[view.status]
+        lines += [f"- 等待：{waits}", f"- 谁能推动：{who}"]
+    else:
+        lines.append("- 订单已结束，无需处理")
+    asked = "预付" if view.mode is FillMode.PREPAID else "应付"
+    return "\n".join(
+        [
+            *lines,
+            f"- 油站 {view.station_code}，{view.nozzle_no} 号枪，{view.product_name}，"
+            f"单价 {yuan(view.price_fen_per_unit)} 元",
+            f"- {asked} {yuan(view.due_fen)} 元，已付 {yuan(view.paid_fen)} 元，"
+            f"加注 {yuan(view.charge_fen)} 元，已退 {yuan(view.refunded_fen)} 元",
+        ]
+    )
