@@ -4,6 +4,8 @@ The intent is durable before the dispenser hears of it. A missing answer is no v
 what it did, and when it cannot be asked the result is UNKNOWN and the next connection finds out.
 """
 
+import asyncio
+
 import structlog
 
 from contracts.station import AuthoriseCommand, CommandResult, CommandState, PointState, StopCommand
@@ -16,6 +18,9 @@ from station_gateway.protocols.ifsf.messages import ACK_OK
 from station_gateway.protocols.ifsf.numbers import decode_scaled, encode_amount
 
 log = structlog.get_logger(__name__)
+
+_READY_PATIENCE_S = 8
+_LOOK_S = 0.1
 
 Command = AuthoriseCommand | StopCommand
 
@@ -39,8 +44,17 @@ def expired(command: Command, point: Point) -> CommandResult | None:
     return answer(command, CommandState.EXPIRED, "EXPIRED")
 
 
+async def _connected(point: Point) -> None:
+    """Give a dispenser that is just coming back a moment before refusing: the customer has paid already."""
+    for _ in range(int(_READY_PATIENCE_S / _LOOK_S)):
+        if point.ready:
+            return
+        await asyncio.sleep(_LOOK_S)
+
+
 async def authorise(point: Point, command: AuthoriseCommand) -> CommandResult:
     """Release a nozzle up to an amount; the result is stored before it is returned."""
+    await _connected(point)
     async with point.lock:
         try:
             result = await _checked(point, command)
