@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -14,7 +14,8 @@ from temporalio.common import (
 
 from bench import shapes
 from bench.measure import Rate, closed_loop
-from contracts.fill import FillInput, PayCommand, StartFill
+from contracts import names
+from contracts.fill import FillInput, FillResult, PayAnswer, PayCommand, StartAnswer, StartFill
 from contracts.names import SearchAttribute
 from contracts.payment import PaymentReported
 from domain import ids
@@ -73,12 +74,19 @@ class Floors:
             static_summary="预付 ST001 1号枪 ¥200.00",
         )
         await self._client.execute_update_with_start_workflow(
-            FillAndPay.start, request, id=f"start-{order_no}", start_workflow_operation=operation
+            names.UPDATE_START,
+            request,
+            id=f"start-{order_no}",
+            start_workflow_operation=operation,
+            result_type=StartAnswer,
         )
-        handle = self._client.get_workflow_handle_for(FillAndPay.run, ids.fill_workflow_id(order_no))
+        handle = self._handle(order_no)
         report = PaymentReported(out_trade_no=ids.out_trade_no(order_no, 1))
-        await handle.signal(FillAndPay.payment_reported, report)
+        await handle.signal(names.SIGNAL_PAYMENT_REPORTED, report)
         await handle.result()
+
+    def _handle(self, order_no: str) -> WorkflowHandle[FillAndPay, FillResult]:
+        return self._client.get_workflow_handle(ids.fill_workflow_id(order_no), result_type=FillResult)
 
     async def _postpaid(self, _number: int) -> None:
         sale = shapes.sale_of(None, shapes.CHARGE_FEN, f"{self._run}{next(self._number)}")
@@ -91,10 +99,10 @@ class Floors:
             task_queue=shapes.SHAPE_QUEUE,
             search_attributes=_attributes(order_no, "unpaid"),
         )
-        handle = self._client.get_workflow_handle_for(FillAndPay.run, workflow_id)
+        handle = self._handle(order_no)
         pay = PayCommand(method=PayMethod.WECHAT_JSAPI, screen="phone", driver_id=1)
-        answer = await handle.execute_update(FillAndPay.pay, pay, id="pay")
-        await handle.signal(FillAndPay.payment_reported, PaymentReported(out_trade_no=answer.out_trade_no))
+        answer = await handle.execute_update(names.UPDATE_PAY, pay, id="pay", result_type=PayAnswer)
+        await handle.signal(names.SIGNAL_PAYMENT_REPORTED, PaymentReported(out_trade_no=answer.out_trade_no))
         await handle.result()
 
 

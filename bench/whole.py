@@ -77,6 +77,7 @@ class Whole:
         self._forecourt.fill(nozzle, quantity_milli=20_000, prepaid=False)
         sale = None
         while sale is None:
+            time.sleep(0.03)
             sale = next((o for o in self._cashier.unpaid() if o["nozzle_no"] == nozzle), None)
         driver = self._drivers[nozzle]
         driver.pay_sale(sale["order_no"])

@@ -19,7 +19,7 @@ from db.tables.identity import Staff, Terminal
 from db.tables.station import FuellingPoint, Nozzle, Operator, Price, Product, Station
 
 STATION = "ST001"
-STAFF_PASSWORD = "jiazhu-demo-2026"
+STAFF_PASSWORD = "jiazhu-demo-2026"  # noqa: S105 - printed for everybody
 """Only for development databases; the embedded stack prints it."""
 TERMINAL_SECRETS = {"kiosk": "kiosk-demo-key", "pillar": "pillar-demo-key", "pos": "pos-demo-key"}
 

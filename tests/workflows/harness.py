@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowRunner
 
 from activities.dispensers import DispenserActivities
 from contracts import names
@@ -72,7 +72,26 @@ class Harness:
     stations: FakeStationCommands
     driver_id: int
     queue: str
+    activities: list[Callable[..., Any]]
+    pool: ThreadPoolExecutor
     handles: list[Handle] = field(default_factory=list)
+
+    def worker(self, runner: WorkflowRunner | None = None, *, cached: bool = True) -> Worker:
+        """Return a worker of this harness's queue; a dead worker's sticky queue is left after a second."""
+        return Worker(
+            self.client,
+            task_queue=self.queue,
+            workflows=FILL.workflows,
+            activities=self.activities,
+            activity_executor=self.pool,
+            workflow_runner=runner or workflow_runner(),
+            max_cached_workflows=1000 if cached else 0,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        )
+
+    def on_own_queue(self) -> "Harness":
+        """Return the same fakes on a queue that nobody serves yet."""
+        return replace(self, queue=f"fill-test-{next(_counter)}", handles=[])
 
     def fresh(self) -> None:
         """Forget what an earlier test arranged at channel, station and clock."""
@@ -121,7 +140,11 @@ class Harness:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
         answer = await self.client.execute_update_with_start_workflow(
-            FillAndPay.start, request, id=f"start-{request.order_no}", start_workflow_operation=operation
+            names.UPDATE_START,
+            request,
+            id=f"start-{request.order_no}",
+            start_workflow_operation=operation,
+            result_type=StartAnswer,
         )
         handle = await operation.workflow_handle()
         self.handles.append(handle)
@@ -212,23 +235,32 @@ class Harness:
         """Ask to pay from a screen."""
         driver = self.driver_id if method is PayMethod.WECHAT_JSAPI else None
         command = PayCommand(method=method, screen=screen, driver_id=driver, **changes)
-        return await handle.execute_update(FillAndPay.pay, command, id=f"pay-{next(_counter)}")
+        return await handle.execute_update(
+            names.UPDATE_PAY, command, id=f"pay-{next(_counter)}", result_type=PayAnswer
+        )
 
     async def cash(self, handle: Handle, received_fen: int) -> CommandAnswer:
         """A cashier takes cash."""
         command = CashCommand(cashier_id=1, received_fen=received_fen)
-        return await handle.execute_update(FillAndPay.take_cash, command, id=f"cash-{next(_counter)}")
+        return await handle.execute_update(
+            names.UPDATE_TAKE_CASH, command, id=f"cash-{next(_counter)}", result_type=CommandAnswer
+        )
 
     async def cancel(self, handle: Handle, reason: str = "顾客改主意") -> CommandAnswer:
         """A cashier cancels."""
         return await handle.execute_update(
-            FillAndPay.cancel, CancelCommand(actor="staff:1", reason=reason), id=f"cancel-{next(_counter)}"
+            names.UPDATE_CANCEL,
+            CancelCommand(actor="staff:1", reason=reason),
+            id=f"cancel-{next(_counter)}",
+            result_type=CommandAnswer,
         )
 
     async def resolve(self, handle: Handle, action: ResolveAction, **changes: Any) -> CommandAnswer:
         """A person decides."""
         command = ResolveCommand(actor="staff:1", action=action, note="已核对", **changes)
-        return await handle.execute_update(FillAndPay.resolve, command, id=f"resolve-{next(_counter)}")
+        return await handle.execute_update(
+            names.UPDATE_RESOLVE, command, id=f"resolve-{next(_counter)}", result_type=CommandAnswer
+        )
 
     def row(self, sql: str, **values: Any) -> dict[str, Any]:
         """Return the first row of a query."""
@@ -274,8 +306,8 @@ class Harness:
 
 
 @asynccontextmanager
-async def running(client: Client, database_url: str) -> AsyncIterator[Harness]:
-    """Run both workers over a fresh set of fakes."""
+async def running(client: Client, database_url: str, *, fill_worker: bool = True) -> AsyncIterator[Harness]:
+    """Run both workers over a fresh set of fakes; without `fill_worker` the test starts and stops its own."""
     engine = make_engine(database_url, pool_size=20)
     seed(engine, datetime.now(tz=UTC) - timedelta(hours=1))
     with engine.begin() as db:
@@ -289,31 +321,27 @@ async def running(client: Client, database_url: str) -> AsyncIterator[Harness]:
     instances = fill_activities(
         unit_of_work(engine, lambda cipher: cipher), {"wechat": channel, "cash": channel}, clock
     )
-    queue = f"fill-test-{next(_counter)}"
     with ThreadPoolExecutor(20) as pool:
-        fill = Worker(
-            client,
-            task_queue=queue,
-            workflows=FILL.workflows,
+        harness = Harness(
+            client=client,
+            engine=engine,
+            clock=clock,
+            channel=channel,
+            stations=stations,
+            driver_id=int(driver_id),
+            queue=f"fill-test-{next(_counter)}",
             activities=activity_methods(instances),
-            activity_executor=pool,
-            workflow_runner=workflow_runner(),
+            pool=pool,
         )
         gateway = Worker(
             client,
             task_queue=names.gateway_task_queue(0),
             activities=activity_methods([DispenserActivities(stations)]),
         )
-        async with fill, gateway:
-            harness = Harness(
-                client=client,
-                engine=engine,
-                clock=clock,
-                channel=channel,
-                stations=stations,
-                driver_id=int(driver_id),
-                queue=queue,
-            )
+        async with AsyncExitStack() as workers:
+            await workers.enter_async_context(gateway)
+            if fill_worker:
+                await workers.enter_async_context(harness.worker())
             yield harness
             await harness.end_all()
     engine.dispose()

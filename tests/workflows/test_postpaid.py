@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def quick_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(seconds=1))
 
 
-async def unpaid(harness: Harness, **changes: object) -> tuple[str, Handle]:
+async def unpaid(harness: Harness, **changes: Any) -> tuple[str, Handle]:
     """Open an unpaid sale."""
     sale = harness.sale(**changes)
     handle = await harness.start_sale(sale)
