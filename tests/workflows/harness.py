@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, text
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
@@ -46,6 +46,7 @@ from workers.sandboxing import workflow_runner
 from workflows.fill_and_pay import FillAndPay
 
 _counter = itertools.count(1)
+Answer = TypeVar("Answer")
 Handle = WorkflowHandle[FillAndPay, FillResult]
 
 
@@ -235,32 +236,28 @@ class Harness:
         """Ask to pay from a screen."""
         driver = self.driver_id if method is PayMethod.WECHAT_JSAPI else None
         command = PayCommand(method=method, screen=screen, driver_id=driver, **changes)
-        return await handle.execute_update(
-            names.UPDATE_PAY, command, id=f"pay-{next(_counter)}", result_type=PayAnswer
-        )
+        return await self._update(handle, names.UPDATE_PAY, command, PayAnswer)
 
     async def cash(self, handle: Handle, received_fen: int) -> CommandAnswer:
         """A cashier takes cash."""
         command = CashCommand(cashier_id=1, received_fen=received_fen)
-        return await handle.execute_update(
-            names.UPDATE_TAKE_CASH, command, id=f"cash-{next(_counter)}", result_type=CommandAnswer
-        )
+        return await self._update(handle, names.UPDATE_TAKE_CASH, command, CommandAnswer)
 
     async def cancel(self, handle: Handle, reason: str = "顾客改主意") -> CommandAnswer:
         """A cashier cancels."""
-        return await handle.execute_update(
-            names.UPDATE_CANCEL,
-            CancelCommand(actor="staff:1", reason=reason),
-            id=f"cancel-{next(_counter)}",
-            result_type=CommandAnswer,
-        )
+        command = CancelCommand(actor="staff:1", reason=reason)
+        return await self._update(handle, names.UPDATE_CANCEL, command, CommandAnswer)
 
     async def resolve(self, handle: Handle, action: ResolveAction, **changes: Any) -> CommandAnswer:
         """A person decides."""
         command = ResolveCommand(actor="staff:1", action=action, note="已核对", **changes)
-        return await handle.execute_update(
-            names.UPDATE_RESOLVE, command, id=f"resolve-{next(_counter)}", result_type=CommandAnswer
-        )
+        return await self._update(handle, names.UPDATE_RESOLVE, command, CommandAnswer)
+
+    async def _update(self, handle: Handle, name: str, command: Any, answer: type[Answer]) -> Answer:
+        """Send an update by its name, each under an id of its own."""
+        update_id = f"{name}-{next(_counter)}"
+        found: Answer = await handle.execute_update(name, command, id=update_id, result_type=answer)
+        return found
 
     def row(self, sql: str, **values: Any) -> dict[str, Any]:
         """Return the first row of a query."""
