@@ -11,6 +11,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from fastapi import FastAPI
+
+from api.access import route_access
+from api.auth.roles import Role
+from api.routes import cashier, fills, health, identity, notify, orders, stations, terminal
 from domain import policy
 from domain.order import ALLOWED, INITIAL, FillMode, OrderStatus
 from workflows.wording import PERSON_ZH, WAITS_FOR
@@ -73,11 +78,30 @@ def person_table() -> str:
     return "\n".join([*lines, ""])
 
 
+def route_table() -> str:
+    """Return every route with the roles that it declares."""
+    app = FastAPI()
+    for module in (cashier, fills, health, identity, notify, orders, stations, terminal):
+        app.include_router(module.router)
+    columns = [role for role in Role if role is not Role.ANYONE]
+    lines = [f"| route | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for route in sorted(route_access(app), key=lambda one: (one.path, one.methods)):
+        name = f"`{' '.join(route.methods)} {route.path}`"
+        if Role.ANYONE in route.roles:
+            lines.append(f"| {name} (no credential) |{' ○ |' * len(columns)}")
+        else:
+            lines.append(
+                f"| {name} |" + "".join(" ● |" if role in route.roles else "  |" for role in columns)
+            )
+    return "\n".join([*lines, ""])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "state-diagram": state_diagram,
     "state-table": state_table,
     "timer-table": timer_table,
     "person-table": person_table,
+    "route-table": route_table,
 }
 
 
