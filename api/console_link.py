@@ -1,7 +1,9 @@
 """Joins the staff console to this process: the same engine, the same commands."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.responses import RedirectResponse
 
+from api.auth.roles import Role, allow
 from api.commands import Commands
 from api.console import mount_console
 from api.console.ports import CommandUnavailableError, ConsoleDeps
@@ -51,6 +53,11 @@ def _refused(error: CommandRejectedError) -> CommandAnswer:
     return CommandAnswer(ok=False, status=None, code=error.code, message=error.message)
 
 
+async def _to_console() -> RedirectResponse:
+    """A person types the address without the slash."""
+    return RedirectResponse("/console/")
+
+
 class ConsoleLink:
     """Mounts the console; the values come from the settings."""
 
@@ -81,6 +88,13 @@ class ConsoleLink:
             secure_cookies=self._secure,
             phone_mask=self._mask,
             client_allowed=parts.logins.is_allowed,
+        )
+        app.add_api_route(
+            "/console",
+            _to_console,
+            include_in_schema=False,
+            dependencies=[Depends(allow(Role.ANYONE))],
+            response_class=RedirectResponse,
         )
         mount_console(app, deps)
 

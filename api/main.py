@@ -38,7 +38,7 @@ from api.ports import (
 )
 from api.temporal_gateway import ClientTemporalGateway
 from config import logging
-from config.settings import Role, Settings, load
+from config.settings import Role, Settings, SettingsError, load
 from config.temporal import connect
 from db.crypto import ColumnCipher
 from db.session import make_engine
@@ -46,6 +46,8 @@ from db.session import make_engine
 log = structlog.get_logger(__name__)
 _BACKLOG = 512
 _DRAIN_S = 5
+_CONSOLE_CONNECTIONS = 5
+"""Connections for the console and the relay beside the API's threads, so that neither waits for the other."""
 
 
 class WeChatMiniProgram:
@@ -124,7 +126,9 @@ async def build(settings: Settings) -> FastAPI:
     """Return the app over the real database, Temporal and WeChat."""
     client = await connect(settings, identity="jiazhu-api")
     pool = settings.database_pool_size
-    engine = make_engine(settings.require_database_url(), pool_size=pool, application_name="jiazhu-api")
+    engine = make_engine(
+        settings.require_database_url(), pool_size=pool + _CONSOLE_CONNECTIONS, application_name="jiazhu-api"
+    )
     cipher = ColumnCipher(settings.data_key_ring, settings.index_key_bytes)
     mini_program = MiniProgramClient(
         settings.wechat_miniapp_base_url, settings.wechat_appid or "", _secret(settings.wechat_appsecret)
@@ -185,13 +189,18 @@ async def serve(settings: Settings) -> None:
     await running
 
 
-def main() -> None:
-    """Run the process."""
-    settings = load(Role.API)
-    logging.configure("api", level=settings.log_level, fmt=settings.log_format)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    asyncio.run(serve(settings))
+def main() -> int:
+    """Run the process; return its exit status."""
+    try:
+        settings = load(Role.API)
+        logging.configure("api", level=settings.log_level, fmt=settings.log_format)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        asyncio.run(serve(settings))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

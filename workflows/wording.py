@@ -16,11 +16,11 @@ WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
     OrderStatus.REFUNDING: ("全额退款到账", "支付渠道；现金由收银员退还"),
 }
 PERSON_ZH: dict[str, str] = {
-    "amount_mismatch": "油机金额与单价×数量不符：收银员核定金额",
-    "price_mismatch": "油机单价与下单单价不同：收银员核定金额",
-    "synthesised": "油机丢失交易、按泵码推算：收银员核定金额",
-    "unexpected": "订单结束后又出油：收银员核定金额",
-    "shortfall": "加超金额：收银员补收或核销",
+    "amount_mismatch": "油机金额与单价×数量不符：站长核定金额",
+    "price_mismatch": "油机单价与下单单价不同：站长核定金额",
+    "synthesised": "油机丢失交易、按泵码推算：站长核定金额",
+    "unexpected": "订单结束后又出油：站长核定金额",
+    "shortfall": "加超金额：收银员补收现金，或站长核销",
     "return_cash": "现金余款待退：收银员退给顾客后确认",
     "refund_abnormal": "退款异常（银行卡失效等）：财务处理后重试",
     "refund_closed": "退款被渠道关闭：财务处理后重试",
