@@ -44,7 +44,7 @@ from contracts.orders import (
 )
 from contracts.payment import PaymentOutcome
 from contracts.station import EndReason
-from domain import ledger
+from domain import ids, ledger
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus
 from domain.payment import AttemptStatus, OutcomeKind, RefundKind
@@ -65,6 +65,7 @@ class OrderMoneyActivities:
         """Keep that an attempt failed or was closed; a succeeded one is left alone."""
         outcome = request.outcome
         with self._uow() as tx:
+            locked(tx, ids.order_no_of_trade(outcome.out_trade_no))
             attempt = tx.payments.attempt(outcome.out_trade_no)
             if attempt is None or attempt.status is not AttemptStatus.OPEN:
                 return

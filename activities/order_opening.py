@@ -17,6 +17,7 @@ from contracts.orders import (
     LoadAttempt,
     LoadedAttempt,
     OpenedOrder,
+    OpenedSale,
     OpenOrder,
     OpenSale,
     OrderView,
@@ -99,20 +100,23 @@ class OrderOpeningActivities:
         )
 
     @activity.defn(name=names.ACT_OPEN_SALE)
-    def open_sale(self, request: OpenSale) -> OrderView:
+    def open_sale(self, request: OpenSale) -> OpenedSale:
         """Store a finished fill as an unpaid order; outside the meter's tolerance nothing is asked for yet (a person decides)."""
         sale, now = request.sale, self._clock()
         try:
             with self._uow() as tx:
                 known = tx.orders.get_for_update(request.order_no)
                 if known is not None:
-                    return view_of(*known)
+                    return OpenedSale(view=view_of(*known))
+                owner = tx.orders.order_of_sale(sale.natural_key)
+                if owner is not None:
+                    return OpenedSale(owner_order_no=owner)
                 quote = tx.stations.quote_of_device(sale.station_code, sale.node, sale.fp, sale.nozzle, now)
                 if quote is None:
                     raise PlaceUnknownError(
                         f"{sale.station_code} node {sale.node} fp {sale.fp} nozzle {sale.nozzle}"
                     )
-                return self._insert_sale(tx, request.order_no, sale, quote, now)
+                return OpenedSale(view=self._insert_sale(tx, request.order_no, sale, quote, now))
         except PlaceUnknownError as error:
             raise_mapped(error)
 

@@ -112,6 +112,10 @@ class Orders(Protocol):
         """Return the order's sale."""
         ...
 
+    def order_of_sale(self, natural_key: str) -> str | None:
+        """Return the order that has a sale; None when no order has it."""
+        ...
+
     def insert_sale(self, sale: SaleRow) -> None:
         """Insert the sale."""
         ...

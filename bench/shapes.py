@@ -17,6 +17,7 @@ from contracts.orders import (
     BeginAttempt,
     BegunAttempt,
     OpenedOrder,
+    OpenedSale,
     OpenOrder,
     OpenSale,
     OrderView,
@@ -102,9 +103,10 @@ def open_order(request: OpenOrder) -> OpenedOrder:
 
 
 @activity.defn(name=names.ACT_OPEN_SALE)
-def open_sale(request: OpenSale) -> OrderView:
+def open_sale(request: OpenSale) -> OpenedSale:
     """Store nothing."""
-    return _view(request.order_no, FillMode.POSTPAID, OrderStatus.UNPAID, charge_fen=CHARGE_FEN)
+    view = _view(request.order_no, FillMode.POSTPAID, OrderStatus.UNPAID, charge_fen=CHARGE_FEN)
+    return OpenedSale(view=view)
 
 
 @activity.defn(name=names.ACT_BEGIN_ATTEMPT)

@@ -60,6 +60,14 @@ class OpenSale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedSale:
+    """The order of a sale; None when another order has the sale already (a report that was told twice)."""
+
+    view: OrderView | None = None
+    owner_order_no: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BeginAttempt:
     """Add a payment attempt; `command_id` makes a repeated request meet its first attempt."""
 

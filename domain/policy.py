@@ -8,6 +8,8 @@ NOZZLE_HOLD = timedelta(minutes=3)
 """How long an unpaid order keeps its fuelling point to itself; later money must find it free or goes back (N17)."""
 AUTHORISE_EXPIRY = timedelta(seconds=60)
 """How old an authorise command may be at the edge; older is refused there, or a pump opens minutes later."""
+AUTHORISE_ASK_LADDER = tuple(timedelta(seconds=s) for s in (10, 30, 60, 300, 1800))
+"""When a silent station is asked again what became of the authorise command; the last step repeats."""
 STOP_EXPIRY = timedelta(seconds=20)
 """How long a cancel waits for the dispenser; then the person is told to try again."""
 FILL_ATTENTION_AFTER = timedelta(minutes=30)

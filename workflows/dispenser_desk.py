@@ -28,6 +28,7 @@ class DispenserDesk:
         self._seen: set[str] = {opening_sale.natural_key} if opening_sale else set()
         self._command: AuthoriseCommand | None = None
         self._late_answer: CommandResult | None = None
+        self._silences = 0
 
     def sale_arrived(self, sale: SaleRecord) -> None:
         """Take a sale; the same natural key counts once."""
@@ -73,6 +74,23 @@ class DispenserDesk:
         except ActivityError:
             answer = _unknown(command)
         return self._late_answer or answer
+
+    async def wait_for_news(self) -> None:
+        """After no answer: wait for the edge's report, the sale or a person, then ask again, ever more seldom."""
+        ladder = policy.AUTHORISE_ASK_LADDER
+        pause = ladder[min(self._silences, len(ladder) - 1)]
+        self._silences += 1
+        try:
+            await workflow.wait_condition(
+                lambda: (
+                    self.sale is not None
+                    or self._late_answer is not None
+                    or self._desk.order.status is not OrderStatus.PAID
+                ),
+                timeout=pause,
+            )
+        except TimeoutError:
+            return
 
     async def stop(self) -> CommandResult:
         """Withdraw the release; each try is a command of its own, so that a refused one can be tried again."""

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from workflows.dispenser_desk import DispenserDesk
-from workflows.order_desk import Background, OrderDesk, later
+from workflows.order_desk import Background, OrderDesk, attributes, later
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.person_desk import PersonDesk
 from workflows.refund_desk import RefundDesk
@@ -76,7 +77,9 @@ class FillAndPay:
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 return self._result()
         elif request.sale is not None:
-            await self._desk.open_sale(request.order_no, request.sale)
+            if not await self._desk.open_sale(request.order_no, request.sale):
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                return self._result()
             self._people.flagged_sale = request.sale
         self._desk.tell()
         while not self._desk.order.status.is_final:
@@ -172,6 +175,9 @@ class FillAndPay:
 
     async def _authorise_dispenser(self) -> None:
         """Release the dispenser; its sale may overtake the answer, and no answer is not a refusal."""
+        if self._dispenser.sale is not None:
+            await self._settle(self._dispenser.sale)
+            return
         result = await self._dispenser.authorise()
         if self._dispenser.sale is not None:
             await self._settle(self._dispenser.sale)
@@ -185,6 +191,7 @@ class FillAndPay:
             await self._return_everything(f"{why}，全额退款")
         else:
             await self._desk.flag("dispenser_unanswered")
+            await self._dispenser.wait_for_news()
 
     async def _await_fill(self) -> None:
         """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look."""
@@ -254,12 +261,18 @@ class FillAndPay:
     async def _open_late_sale(self, sale: SaleRecord) -> None:
         """Fuel on an order that had ended gets an order of its own, for a person to decide: no sale without an order."""
         order_no = ids.order_no_of_sale(sale.natural_key)
-        await workflow.start_child_workflow(
-            FillAndPay.run,
-            FillInput(order_no=order_no, sale=sale),
-            id=ids.fill_workflow_id(order_no),
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-        )
+        order = self._desk.order
+        try:
+            await workflow.start_child_workflow(
+                FillAndPay.run,
+                FillInput(order_no=order_no, sale=sale),
+                id=ids.fill_workflow_id(order_no),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=attributes(order, order_no, S.UNPAID),
+                static_summary=f"订单 {order.order_no} 结束后出油，{order.station_code} {order.nozzle_no}号枪",
+            )
+        except WorkflowAlreadyStartedError:
+            workflow.logger.info("the sale has its order already")
 
     def _result(self) -> FillResult:
         view = self._desk.view

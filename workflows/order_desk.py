@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
@@ -103,9 +103,12 @@ class OrderDesk:
             self._keep(opened.view)
         return opened
 
-    async def open_sale(self, order_no: str, sale: SaleRecord) -> None:
-        """Open a post-paid order from its sale."""
-        self._keep(await self._run(OrderOpeningActivities.open_sale, OpenSale(order_no=order_no, sale=sale)))
+    async def open_sale(self, order_no: str, sale: SaleRecord) -> bool:
+        """Open a post-paid order from its sale; False when another order has the sale already."""
+        opened = await self._run(OrderOpeningActivities.open_sale, OpenSale(order_no=order_no, sale=sale))
+        if opened.view is not None:
+            self._keep(opened.view)
+        return opened.view is not None
 
     async def begin_attempt(self, command_id: str, pay: PayCommand) -> BegunAttempt:
         """Add a payment attempt."""
@@ -116,7 +119,7 @@ class OrderDesk:
             return begun
 
     async def record_attempt(self, outcome: PaymentOutcome, *, closed: bool = False) -> None:
-        """Keep that an attempt failed or was closed."""
+        """Keep the code that a screen shows, or that an attempt failed or was closed."""
         await self._run(OrderMoneyActivities.record_attempt, RecordAttempt(outcome=outcome, closed=closed))
 
     async def post_payment(self, outcome: PaymentOutcome, *, cancelled: bool) -> PostedPayment:
@@ -199,6 +202,18 @@ class Background:
             self._tasks.discard(task)
             task.result()
         return not self._tasks
+
+
+def attributes(order: OrderView, order_no: str, status: OrderStatus) -> TypedSearchAttributes:
+    """Return the search attributes of an order's run at its start."""
+    words = {
+        SearchAttribute.OPERATOR: order.operator_code,
+        SearchAttribute.STATION: order.station_code,
+        SearchAttribute.STAGE: status.value,
+        SearchAttribute.BUSINESS_NO: order_no,
+    }
+    pairs = [SearchAttributePair(SearchAttributeKey.for_keyword(key), word) for key, word in words.items()]
+    return TypedSearchAttributes([*pairs, SearchAttributePair(_NEEDS_PERSON, False)])
 
 
 def later(moment: datetime) -> bool:

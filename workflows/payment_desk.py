@@ -165,8 +165,10 @@ class PaymentDesk:
                 await workflow.sleep(ladder[min(rounds - 1, len(ladder) - 1)])
 
     async def _take(self, ref: AttemptRef, outcome: PaymentOutcome) -> None:
-        """Act on a definite outcome; anything else changes nothing."""
-        if outcome.kind is OutcomeKind.FAILED:
+        """Act on a definite outcome; a QR code is kept for the screens that draw it, anything else changes nothing."""
+        if outcome.kind is OutcomeKind.PENDING and ref.method is PayMethod.WECHAT_NATIVE:
+            await self._desk.record_attempt(outcome)
+        elif outcome.kind is OutcomeKind.FAILED:
             self.open.pop(ref.out_trade_no, None)
             await self._desk.record_attempt(outcome)
         elif outcome.kind is OutcomeKind.SUCCEEDED:

@@ -98,6 +98,11 @@ class OrderRepository:
         row = self._db.execute(_SALE_OF, {"key": order_no}).mappings().first()
         return SaleRow(**row) if row else None
 
+    def order_of_sale(self, natural_key: str) -> str | None:
+        """Return the order that has a sale; None when no order has it."""
+        found = self._db.execute(select(_sale.c.order_no).where(_sale.c.natural_key == natural_key)).scalar()
+        return str(found) if found else None
+
     def insert_sale(self, sale: SaleRow) -> None:
         """Insert the sale; its natural key and its order are both unique."""
         self._db.execute(_sale.insert(), asdict(sale))

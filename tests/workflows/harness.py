@@ -75,6 +75,8 @@ class Harness:
     queue: str
     activities: list[Callable[..., Any]]
     pool: ThreadPoolExecutor
+    task_timeout: timedelta = timedelta(seconds=10)
+    """Temporal's own default; how long a task is waited for that a dead worker took along."""
     handles: list[Handle] = field(default_factory=list)
 
     def worker(self, runner: WorkflowRunner | None = None, *, cached: bool = True) -> Worker:
@@ -91,8 +93,9 @@ class Harness:
         )
 
     def on_own_queue(self) -> "Harness":
-        """Return the same fakes on a queue that nobody serves yet."""
-        return replace(self, queue=f"fill-test-{next(_counter)}", handles=[])
+        """Return the same fakes on a queue that nobody serves yet, for workers that die."""
+        queue = f"fill-test-{next(_counter)}"
+        return replace(self, queue=queue, handles=[], task_timeout=timedelta(seconds=2))
 
     def fresh(self) -> None:
         """Forget what an earlier test arranged at channel, station and clock."""
@@ -139,6 +142,7 @@ class Harness:
             task_queue=self.queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            task_timeout=self.task_timeout,
         )
         answer = await self.client.execute_update_with_start_workflow(
             names.UPDATE_START,
@@ -226,6 +230,7 @@ class Harness:
             task_queue=self.queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            task_timeout=self.task_timeout,
         )
         self.handles.append(handle)
         return handle

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.fill import ResolveAction, StartOutcome
 from contracts.payment import PaymentReported
-from contracts.station import CommandState, EndReason
+from contracts.station import CommandResult, CommandState, EndReason
 from domain import ids
 from domain.payment import PayMethod
 from domain.quantity import Unit
@@ -180,7 +180,12 @@ async def test_dispenser_silent_after_payment_keeps_the_hold_until_it_answers(ha
         "SELECT 1 FROM fuelling_point WHERE holder_order_no = :no AND held_until IS NULL", no=request.order_no
     )
     assert held
-    harness.stations.silent = False
+    late = CommandResult(
+        command_id=ids.authorise_command_id(request.order_no),
+        order_no=request.order_no,
+        state=CommandState.ACCEPTED,
+    )
+    await handle.signal(FillAndPay.command_reported, late)
     await harness.until(request.order_no, "authorised", needs="")
     await harness.complete(handle, harness.sale(order_no=request.order_no))
     assert (await handle.result()).status == "completed"
@@ -318,3 +323,24 @@ async def test_amount_that_is_not_ours_is_quarantined(harness: Harness) -> None:
     row = await harness.until(request.order_no, "awaiting_payment", needs="payment_amount_mismatch")
     assert (row["paid_fen"], row["surplus_fen"]) == (0, 1)
     assert harness.stations.authorised == {}
+
+
+async def test_sale_before_the_authorise_is_settled_without_a_release(harness: Harness) -> None:
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.pay_and_report(handle, request.order_no)
+    assert (await handle.result()).status == "completed"
+    assert harness.stations.sends == 0
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_sale_told_again_after_its_order_ended_opens_no_second_order(harness: Harness) -> None:
+    request, handle = await harness.start_authorised()
+    sale = harness.sale(order_no=request.order_no)
+    await harness.complete(handle, sale)
+    await handle.result()
+    again = await harness.start_sale(sale)
+    assert (await again.result()).status is None
+    own = ids.order_no_of_sale(sale.natural_key)
+    assert harness.rows("SELECT 1 FROM fuel_order WHERE order_no = :no", no=own) == []
