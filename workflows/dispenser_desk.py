@@ -88,6 +88,7 @@ class DispenserDesk:
                     or self._desk.order.status is not OrderStatus.PAID
                 ),
                 timeout=pause,
+                timeout_summary="等站端回音，到点再问",
             )
         except TimeoutError:
             return

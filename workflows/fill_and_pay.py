@@ -132,7 +132,7 @@ class FillAndPay:
                 or (fresh is not None and (look is None or fresh < look))
             )
 
-        if await _within(changed, patience):
+        if await _within(changed, patience, "等付款，到点向渠道查询"):
             await self._handle_reports()
         elif limit is not None and later(limit):
             await self._out_of_time()
@@ -203,6 +203,7 @@ class FillAndPay:
                 or bool(self._reports)
             ),
             attention,
+            "等加注记录，到点请人查看",
         )
         await self._handle_reports()
         if not moved:
@@ -354,10 +355,10 @@ def _update_id() -> str:
     return info.id if info else ""
 
 
-async def _within(condition: Callable[[], bool], patience: timedelta | None) -> bool:
-    """Wait for a condition, at most so long; return whether it came true."""
+async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> bool:
+    """Wait for a condition, at most so long; return whether it came true. The timeline shows `summary`."""
     try:
-        await workflow.wait_condition(condition, timeout=patience)
+        await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
     except TimeoutError:
         return False
     return True

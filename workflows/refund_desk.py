@@ -80,7 +80,8 @@ class RefundDesk:
     async def _wait_for_channel(self, request: RefundRequest, looks: int) -> None:
         ladder = policy.REFUND_QUERY_LADDER
         number = request.out_refund_no
-        await _within(lambda: number in self._poked, ladder[min(looks, len(ladder) - 1)])
+        patience = ladder[min(looks, len(ladder) - 1)]
+        await _within(lambda: number in self._poked, patience, "等退款到账，到点向渠道查询")
         self._poked.discard(number)
 
     async def _wait_for_person(self, request: RefundRequest, outcome: RefundOutcome) -> RefundOutcome:
@@ -91,7 +92,9 @@ class RefundDesk:
         await self._desk.flag(RETURN_CASH if at_counter else _PERSON[outcome.kind])
         self._waiting_person[number] = request
         patience = timedelta(minutes=30) if outcome.kind is RefundKind.INSUFFICIENT else None
-        await _within(lambda: number in self._retry or number in self._handed_back, patience)
+        await _within(
+            lambda: number in self._retry or number in self._handed_back, patience, "等人工处理退款"
+        )
         del self._waiting_person[number]
         self._retry.discard(number)
         await self._desk.flag("")
@@ -113,9 +116,9 @@ class RefundDesk:
             return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
 
 
-async def _within(condition: Callable[[], bool], patience: timedelta | None) -> None:
+async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> None:
     """Wait for a condition, at most so long; the caller looks again either way."""
     try:
-        await workflow.wait_condition(condition, timeout=patience)
+        await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
     except TimeoutError:
         return
