@@ -3,6 +3,7 @@
 Each method is one transaction; the ledger journal, the order row and its story change together or not at all.
 """
 
+import json
 from dataclasses import replace
 from datetime import datetime
 
@@ -62,7 +63,7 @@ class OrderMoneyActivities:
 
     @activity.defn(name=names.ACT_RECORD_ATTEMPT)
     def record_attempt(self, request: RecordAttempt) -> None:
-        """Keep that an attempt failed or was closed; a succeeded one is left alone."""
+        """Keep the code that a screen shows, or that an attempt failed or was closed; a succeeded one is left alone."""
         outcome = request.outcome
         with self._uow() as tx:
             locked(tx, ids.order_no_of_trade(outcome.out_trade_no))
@@ -70,6 +71,8 @@ class OrderMoneyActivities:
             if attempt is None or attempt.status is not AttemptStatus.OPEN:
                 return
             status = AttemptStatus.OPEN
+            if outcome.client_params:
+                attempt = replace(attempt, client_params=json.dumps(outcome.client_params))
             if request.closed:
                 status = AttemptStatus.CLOSED
             elif outcome.kind is OutcomeKind.FAILED:

@@ -40,7 +40,7 @@ class Line:
 
     def __init__(self, base: str, headers: dict[str, str] | None = None, patience_s: float = 30) -> None:
         self._base, self._patience_s = base, patience_s
-        self._headers = headers or {}
+        self.headers = headers or {}
         self._local = threading.local()
 
     def _session(self) -> requests.Session:
@@ -48,7 +48,7 @@ class Line:
         if session is None:
             session = requests.Session()
             session.trust_env = False
-            session.headers.update(self._headers)
+            session.headers.update(self.headers)
             self._local.session = session
         return session
 
