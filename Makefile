@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types arch bench chaos features replay-record requirements clean
+.PHONY: help setup demo up test lint types arch bench chaos race features replay-record requirements clean
 
 help: ## this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench: setup ## measure fill-and-pay against its floors; writes build/bench.json
 
 chaos: setup ## kill -9 everything at random over many fills, then compare the ledgers
 	@$(BIN)/python -m bench.chaos $(ARGS)
+
+race: setup ## the tests that take minutes: 1000 races of five screens, a dying worker at every single step
+	@$(BIN)/python -m pytest tests/workflows -m slow -s $(ARGS)
 
 features: setup ## run the acceptance tests and print them by feature; writes build/features.json
 	@$(BIN)/python -m pytest -m "feature and not browser" --feature-report $(ARGS)

@@ -4,8 +4,9 @@ A plain class, no child workflow. One rule carries it: a channel call ends in on
 end counts, and Unknown is asked about until it is known (WeChat Pay: query, then close or reverse, then query).
 """
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, TypeVar
@@ -46,6 +47,8 @@ class Attempt:
     looks: int = 0
     confirming: bool = False
     """A pay code with its own ladder beside the main line."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Charging, asking and ending take turns: a reversal between a query and its posting would pay out twice."""
 
 
 class PaymentDesk:
@@ -55,6 +58,7 @@ class PaymentDesk:
         self._desk, self._background, self._owe = desk, background, owe
         self.open: dict[str, Attempt] = {}
         self._posted: set[str] = set()
+        self.surplus: set[str] = set()
         self.cancelling = False
 
     def add(self, ref: AttemptRef) -> Attempt:
@@ -85,17 +89,18 @@ class PaymentDesk:
     async def charge_code(self, ref: AttemptRef) -> PaymentOutcome:
         """Charge a pay code once; unless it is decided at once, the ladder goes on beside the main line."""
         attempt = self.add(ref)
-        try:
-            outcome = await workflow.execute_activity_method(
-                PaymentActivities.charge_code, ref, **options.named(options.CHANNEL_MOVE, "付款码扣款")
-            )
-        except ActivityError:
-            outcome = _unknown(ref)
-        if outcome.kind in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
-            attempt.confirming = True
-            self._background.start(self._confirm_code(attempt))
-            return outcome
-        await self._take(ref, outcome)
+        async with attempt.lock:
+            try:
+                outcome = await workflow.execute_activity_method(
+                    PaymentActivities.charge_code, ref, **options.named(options.CHANNEL_MOVE, "付款码扣款")
+                )
+            except ActivityError:
+                outcome = _unknown(ref)
+            if outcome.kind in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
+                attempt.confirming = True
+                self._background.start(self._confirm_code(attempt))
+                return outcome
+            await self._take(ref, outcome)
         if outcome.kind is OutcomeKind.FAILED:
             self._background.start(self._bury_code(ref))
         return outcome
@@ -103,10 +108,15 @@ class PaymentDesk:
     async def look(self, ref: AttemptRef) -> PaymentOutcome:
         """Ask the channel about an attempt, the truth behind every notification, and post or drop it."""
         attempt = self.open.get(ref.out_trade_no)
-        if attempt is not None:
-            ladder = policy.PAYMENT_QUERY_LADDER
-            attempt.looks += 1
-            attempt.next_look = workflow.now() + ladder[min(attempt.looks, len(ladder) - 1)]
+        if attempt is None:
+            return await self._look(ref)
+        ladder = policy.PAYMENT_QUERY_LADDER
+        attempt.looks += 1
+        attempt.next_look = workflow.now() + ladder[min(attempt.looks, len(ladder) - 1)]
+        async with attempt.lock:
+            return await self._look(ref)
+
+    async def _look(self, ref: AttemptRef) -> PaymentOutcome:
         outcome = await self._call(PaymentActivities.query_payment, ref)
         if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
             await self._take(ref, outcome)
@@ -124,6 +134,12 @@ class PaymentDesk:
 
     async def shut(self, attempt: Attempt) -> Shut:
         """Make an attempt unpayable, or learn that it was paid (then it is posted)."""
+        async with attempt.lock:
+            if attempt.ref.out_trade_no in self.open:
+                return await self._shut(attempt)
+            return Shut.PAID if self.knows(attempt.ref.out_trade_no) else Shut.CLOSED
+
+    async def _shut(self, attempt: Attempt) -> Shut:
         ref = attempt.ref
         closed = await self._close(ref)
         if closed.kind is CloseKind.MUST_REVERSE:
@@ -133,7 +149,7 @@ class PaymentDesk:
             await self._closed(ref, closed)
             return Shut.CLOSED
         if closed.kind is CloseKind.ALREADY_PAID:
-            outcome = await self.look(ref)
+            outcome = await self._look(ref)
             if outcome.kind is OutcomeKind.SUCCEEDED:
                 return Shut.PAID
             if outcome.kind is OutcomeKind.FAILED:
@@ -175,6 +191,8 @@ class PaymentDesk:
             self.open.pop(ref.out_trade_no, None)
             self._posted.add(ref.out_trade_no)
             posted = await self._desk.post_payment(outcome, cancelled=self.cancelling)
+            if posted.verdict is PostVerdict.SURPLUS:
+                self.surplus.add(ref.out_trade_no)
             if posted.refund is not None:
                 self._owe(posted.refund)
             if posted.verdict is PostVerdict.ACCEPTED and self.open:
@@ -199,16 +217,24 @@ class PaymentDesk:
             if outcome.kind is OutcomeKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE):
                 break
         tries = 0
-        while ref.out_trade_no in self.open:
-            closed = await self._reverse(ref)
-            if closed.kind in (CloseKind.CLOSED, CloseKind.NOT_FOUND):
-                await self._closed(ref, closed)
-                return
+        while not await self._reversed(attempt):
             tries += 1
             if tries == 3:
                 await self._desk.flag("code_reverse_unconfirmed")
             ladder = policy.PAYMENT_QUERY_LADDER
             await workflow.sleep(ladder[min(tries - 1, len(ladder) - 1)])
+
+    async def _reversed(self, attempt: Attempt) -> bool:
+        """Reverse an open pay code; return whether nothing is left to do."""
+        ref = attempt.ref
+        async with attempt.lock:
+            if ref.out_trade_no not in self.open:
+                return True
+            closed = await self._reverse(ref)
+            if closed.kind not in (CloseKind.CLOSED, CloseKind.NOT_FOUND):
+                return False
+            await self._closed(ref, closed)
+            return True
 
     async def _bury_code(self, ref: AttemptRef) -> None:
         """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3)."""

@@ -107,8 +107,16 @@ class PersonDesk:
         else:
             outcome = await self._payments.create(ref)
         answer = self.pay_answer(ref, outcome)
-        if answer.state is PayState.PAID and self._desk.order.paid_fen == 0:
-            return PayAnswer(state=PayState.ALREADY_PAID, method=command.method, code="surplus")
+        goes_back = ref.out_trade_no in self._payments.surplus or self._desk.order.paid_fen == 0
+        if answer.state is PayState.PAID and goes_back:
+            how = "请把现金退还顾客" if command.method is PayMethod.CASH else "本笔原路退回"
+            return PayAnswer(
+                state=PayState.ALREADY_PAID,
+                out_trade_no=ref.out_trade_no,
+                method=command.method,
+                code="surplus",
+                message=f"{_REFUSED_ZH['already_paid']}，{how}",
+            )
         return answer
 
     async def take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:

@@ -32,6 +32,7 @@ from contracts.fill import (
 )
 from contracts.payment import PaymentReported
 from contracts.station import EndReason, SaleRecord
+from db.crypto import ColumnCipher
 from db.seed import STATION, seed
 from db.session import make_engine
 from db.unit_of_work import unit_of_work
@@ -46,6 +47,8 @@ from workers.sandboxing import workflow_runner
 from workflows.fill_and_pay import FillAndPay
 
 _counter = itertools.count(1)
+OPENID = "o_harness_driver"
+CIPHER = ColumnCipher({"test": bytes(32)}, bytes(32))
 Answer = TypeVar("Answer")
 Handle = WorkflowHandle[FillAndPay, FillResult]
 
@@ -315,14 +318,12 @@ async def running(client: Client, database_url: str, *, fill_worker: bool = True
     with engine.begin() as db:
         driver_id = db.execute(
             text(
-                "INSERT INTO driver (openid_cipher, openid_index, created_at) VALUES ('o', :i, now()) RETURNING id"
+                "INSERT INTO driver (openid_cipher, openid_index, created_at) VALUES (:o, :i, now()) RETURNING id"
             ),
-            {"i": f"i{next(_counter)}"},
+            {"o": CIPHER.encrypt("driver", "openid", OPENID), "i": f"i{next(_counter)}"},
         ).scalar_one()
     clock, channel, stations = TestClock(), FakeChannel(), FakeStationCommands()
-    instances = fill_activities(
-        unit_of_work(engine, lambda cipher: cipher), {"wechat": channel, "cash": channel}, clock
-    )
+    instances = fill_activities(unit_of_work(engine, CIPHER), {"wechat": channel, "cash": channel}, clock)
     with ThreadPoolExecutor(20) as pool:
         harness = Harness(
             client=client,
