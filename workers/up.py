@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=data_folder(), help="data folder (JIAZHU_DATA)")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--rate", type=int, default=20, help="how much faster than life the dispensers pump")
+    parser.add_argument("--free-ports", action="store_true", help="any free ports, not the well-known ones")
     parser.add_argument("--only", help=f"comma-separated services, of {','.join(SERVICES)}")
     arguments = parser.parse_args()
     only = arguments.only.split(",") if arguments.only else SERVICES
@@ -77,7 +78,7 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-    options = StackOptions(workers=arguments.workers, rate=arguments.rate)
+    options = StackOptions(workers=arguments.workers, rate=arguments.rate, free_ports=arguments.free_ports)
     try:
         stack = EmbeddedStack(arguments.data, only=only, options=options, say=say, cancelled=ending.is_set)
         with stack:

