@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, select
 
@@ -14,39 +15,49 @@ from db.repositories.stations import StationRepository
 from db.tables.identity import Driver
 
 _driver = table_of(Driver)
-Decrypt = Callable[[str], str]
-"""Opens an encrypted openid column."""
+
+
+class Vault(Protocol):
+    """Encrypts and opens columns with personal data; `db.crypto.ColumnCipher` is one."""
+
+    def encrypt(self, table: str, column: str, plain: str) -> str:
+        """Return the envelope of a value."""
+        ...
+
+    def decrypt(self, table: str, column: str, envelope: str) -> str:
+        """Return the value of an envelope."""
+        ...
 
 
 class DriverDirectory:
     """Opens the one personal datum that a channel needs."""
 
-    def __init__(self, connection: Connection, decrypt: Decrypt) -> None:
-        self._db, self._decrypt = connection, decrypt
+    def __init__(self, connection: Connection, vault: Vault) -> None:
+        self._db, self._vault = connection, vault
 
     def openid(self, driver_id: int) -> str | None:
         """Return the driver's openid in clear; None when unknown."""
         cipher = self._db.execute(select(_driver.c.openid_cipher).where(_driver.c.id == driver_id)).scalar()
-        return self._decrypt(cipher) if cipher else None
+        return self._vault.decrypt("driver", "openid", cipher) if cipher else None
 
 
 class SqlTransaction:
     """The repositories of one transaction."""
 
-    def __init__(self, connection: Connection, decrypt: Decrypt) -> None:
+    def __init__(self, connection: Connection, vault: Vault) -> None:
         self.orders: Orders = OrderRepository(connection)
-        self.payments: Payments = PaymentRepository(connection)
+        self.payments: Payments = PaymentRepository(connection, vault.encrypt, vault.decrypt)
         self.ledger: Ledger = LedgerRepository(connection)
         self.stations: Stations = StationRepository(connection)
-        self.drivers: Drivers = DriverDirectory(connection, decrypt)
+        self.drivers: Drivers = DriverDirectory(connection, vault)
 
 
-def unit_of_work(engine: Engine, decrypt: Decrypt) -> Callable[[], AbstractContextManager[SqlTransaction]]:
+def unit_of_work(engine: Engine, vault: Vault) -> Callable[[], AbstractContextManager[SqlTransaction]]:
     """Return what opens a transaction on `engine`."""
 
     @contextmanager
     def begin() -> Iterator[SqlTransaction]:
         with engine.begin() as connection:
-            yield SqlTransaction(connection, decrypt)
+            yield SqlTransaction(connection, vault)
 
     return begin

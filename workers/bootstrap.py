@@ -93,6 +93,5 @@ def fill_activities(
 
 
 def open_database(settings: Settings, engine: Engine) -> UnitOfWork:
-    """Return what opens a transaction, with the one decryption that channels need."""
-    cipher = column_cipher(settings)
-    return unit_of_work(engine, lambda text: cipher.decrypt("driver", "openid", text))
+    """Return what opens a transaction, with the cipher of the columns that name a person."""
+    return unit_of_work(engine, column_cipher(settings))

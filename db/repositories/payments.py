@@ -1,6 +1,6 @@
 """SQL of payment attempts and refunds. The order is locked first, so these rows need no lock of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,32 +23,44 @@ _ATTEMPT_CHANGES = ("status", "client_params", "transaction_id", "payer_fen", "c
 _REFUND_CHANGES = ("status", "refund_id", "code", "finished_at")
 
 
-def _attempt_from(row: Mapping[str, Any]) -> AttemptRecord:
-    values = dict(row)
-    values["method"] = PayMethod(values["method"])
-    values["status"] = AttemptStatus(values["status"])
-    return AttemptRecord(**values)
+_TABLE, _BODY = "payment_attempt", "request_body"
 
 
 class PaymentRepository:
-    """Attempts and refunds over one connection."""
+    """Attempts and refunds over one connection.
 
-    def __init__(self, connection: Connection) -> None:
-        self._db = connection
+    A request body names the payer (openid or pay code), so the column is encrypted.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        encrypt: Callable[[str, str, str], str],
+        decrypt: Callable[[str, str, str], str],
+    ) -> None:
+        self._db, self._encrypt, self._decrypt = connection, encrypt, decrypt
+
+    def _attempt_from(self, row: Mapping[str, Any]) -> AttemptRecord:
+        values = dict(row)
+        values["method"] = PayMethod(values["method"])
+        values["status"] = AttemptStatus(values["status"])
+        values[_BODY] = self._decrypt(_TABLE, _BODY, values[_BODY])
+        return AttemptRecord(**values)
 
     def attempt(self, out_trade_no: str) -> AttemptRecord | None:
         """Return an attempt."""
         row = self._db.execute(_ATTEMPT, {"key": out_trade_no}).mappings().first()
-        return _attempt_from(dict(row)) if row else None
+        return self._attempt_from(dict(row)) if row else None
 
     def attempts_of(self, order_no: str) -> list[AttemptRecord]:
         """Return the order's attempts, oldest first."""
         rows = self._db.execute(_ATTEMPTS, {"key": order_no}).mappings()
-        return [_attempt_from(dict(r)) for r in rows]
+        return [self._attempt_from(dict(r)) for r in rows]
 
     def insert_attempt(self, attempt: AttemptRecord) -> None:
         """Insert a new attempt."""
-        self._db.execute(_attempt.insert(), asdict(attempt))
+        sealed = self._encrypt(_TABLE, _BODY, attempt.request_body)
+        self._db.execute(_attempt.insert(), {**asdict(attempt), _BODY: sealed})
 
     def save_attempt(self, attempt: AttemptRecord) -> None:
         """Write what may change of an attempt."""

@@ -8,7 +8,7 @@ from db.tables.base import Big
 
 
 class PaymentAttempt(SQLModel, table=True):
-    """One out_trade_no. `request_body` is the exact JSON that every retry sends."""
+    """One out_trade_no. `request_body` is the exact JSON that every retry sends, encrypted: it names the payer."""
 
     __tablename__ = "payment_attempt"
     __table_args__ = (

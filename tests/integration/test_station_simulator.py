@@ -261,7 +261,7 @@ def test_a_split_frame_can_be_put_together(linked: Simulator, controller: RawCon
     linked.post("/faults", node=1, kind="split", bytes=3)
     controller.segments.clear()
     assert controller.ask(0, "010004").hex() == "0100040101"
-    assert len(controller.segments[0]) == 3
+    assert any(len(segment) == 3 for segment in controller.segments)
 
 
 def test_a_half_open_connection_swallows_commands(linked: Simulator, controller: RawController) -> None:

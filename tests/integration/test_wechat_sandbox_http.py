@@ -252,6 +252,7 @@ def _round_cost_ms(process: Process, merchant: Merchant, inbox: str, first: int,
     return (process.cpu_s() - before) * 1000 / rounds
 
 
+@pytest.mark.slow
 def test_one_round_costs_less_than_eight_milliseconds(
     process: Process, merchant: Merchant, inbox: str
 ) -> None:

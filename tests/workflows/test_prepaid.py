@@ -10,7 +10,7 @@ from contracts.station import CommandResult, CommandState, EndReason
 from domain import ids
 from domain.payment import PayMethod
 from domain.quantity import Unit
-from tests.workflows.harness import Harness
+from tests.workflows.harness import OPENID, Harness
 from workflows.fill_and_pay import FillAndPay
 
 UNITS = [
@@ -344,3 +344,13 @@ async def test_sale_told_again_after_its_order_ended_opens_no_second_order(harne
     assert (await again.result()).status is None
     own = ids.order_no_of_sale(sale.natural_key)
     assert harness.rows("SELECT 1 FROM fuel_order WHERE order_no = :no", no=own) == []
+
+
+async def test_no_payer_in_clear_in_the_database(harness: Harness) -> None:
+    request = harness.start_request()
+    await harness.start(request)
+    attempt = harness.row("SELECT * FROM payment_attempt WHERE order_no = :no", no=request.order_no)
+    assert harness.channel.calls[-1] == ("create", attempt["out_trade_no"])
+    assert OPENID not in str(attempt)
+    driver = harness.row("SELECT * FROM driver WHERE id = :id", id=harness.driver_id)
+    assert OPENID not in str(driver)
