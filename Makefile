@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # A workspace that switches byte code off would make every worker compile its sources again.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
-SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench tests
+SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench docs tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test lint types arch bench chaos race features replay-record requirements clean

@@ -55,7 +55,7 @@ class DispenserDesk:
         if self._command is None:
             self._command = self._authorise_command()
         command = self._command
-        summary = f"授权 {command.fp:#x} 枪{command.nozzle}，限额 {yuan(command.amount_fen)} 元"
+        summary = f"授权 {self._desk.order.nozzle_no} 号枪，限额 {yuan(command.amount_fen)} 元"
         handle = workflow.start_activity_method(
             DispenserActivities.authorise, command, **options.named(options.DISPENSER, summary, self._queue())
         )

@@ -102,7 +102,7 @@ class PaymentDesk:
                 return outcome
             await self._take(ref, outcome)
         if outcome.kind is OutcomeKind.FAILED:
-            self._background.start(self._bury_code(ref))
+            self._background.start(self._bury_code(attempt))
         return outcome
 
     async def look(self, ref: AttemptRef) -> PaymentOutcome:
@@ -236,10 +236,15 @@ class PaymentDesk:
             await self._closed(ref, closed)
             return True
 
-    async def _bury_code(self, ref: AttemptRef) -> None:
-        """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3)."""
+    async def _bury_code(self, attempt: Attempt) -> None:
+        """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3).
+
+        WeChat takes no reversal in the first 15 seconds.
+        """
+        early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
+        await workflow.sleep(max(early, timedelta(0)))
         for pause in policy.PAYMENT_QUERY_LADDER[:4]:
-            closed = await self._reverse(ref)
+            closed = await self._reverse(attempt.ref)
             if closed.kind is not CloseKind.UNKNOWN:
                 return
             await workflow.sleep(pause)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import (
@@ -24,7 +25,9 @@ from contracts.names import (
 )
 from contracts.station import CommandResult, SaleRecord
 from domain.ids import fill_workflow_id, order_no_of_sale
+from domain.money import yuan
 from domain.order import OrderStatus
+from domain.quantity import quantity_text
 from station_gateway.server.ports import DeskError
 
 SIGNALLED, STARTED, ZERO, ENDED = "signalled", "started", "zero", "order_ended"
@@ -32,6 +35,7 @@ SIGNALLED, STARTED, ZERO, ENDED = "signalled", "started", "zero", "order_ended"
 _OPERATOR = SearchAttributeKey.for_keyword(SearchAttribute.OPERATOR.value)
 _STATION = SearchAttributeKey.for_keyword(SearchAttribute.STATION.value)
 _STAGE = SearchAttributeKey.for_keyword(SearchAttribute.STAGE.value)
+_NEEDS_PERSON = SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON)
 _BUSINESS_NO = SearchAttributeKey.for_keyword(SearchAttribute.BUSINESS_NO.value)
 
 
@@ -71,10 +75,11 @@ class TemporalDesk:
 
     async def _start(self, sale: SaleRecord) -> None:
         order_no = order_no_of_sale(sale.natural_key)
-        pairs = [
+        pairs: list[SearchAttributePair[Any]] = [
             SearchAttributePair(_STATION, sale.station_code),
             SearchAttributePair(_STAGE, OrderStatus.UNPAID.value),
             SearchAttributePair(_BUSINESS_NO, order_no),
+            SearchAttributePair(_NEEDS_PERSON, False),
         ]
         operator = await self._operator(sale.station_code)
         if operator:
@@ -88,6 +93,7 @@ class TemporalDesk:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 search_attributes=TypedSearchAttributes(pairs),
+                static_summary=_summary(sale),
             )
         except WorkflowAlreadyStartedError:
             return
@@ -101,3 +107,9 @@ class TemporalDesk:
             if known:
                 self._operators[station_code] = known
         return known
+
+
+def _summary(sale: SaleRecord) -> str:
+    """Return the line that ops staff read in the list."""
+    quantity = f"{quantity_text(sale.quantity_milli)} {sale.unit.label_zh}"
+    return f"后付 {sale.station_code} 加注点 {sale.node}-{sale.fp - 0x20} {quantity} ¥{yuan(sale.amount_fen)}"

@@ -113,7 +113,10 @@ async def test_pay_code_succeeds(harness: Harness) -> None:
 
 
 @pytest.mark.feature("000-3")
-async def test_pay_code_without_money_then_another_method(harness: Harness) -> None:
+async def test_pay_code_without_money_then_another_method(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
     order_no, handle = await unpaid(harness)
     answer = await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000001")
     assert (answer.state, answer.code) == (PayState.FAILED, "NOT_ENOUGH")

@@ -222,7 +222,7 @@ def tell_story(stack: EmbeddedStack) -> int:
         teller.chapter("对账 · three ledgers")
         found = compare(engine, demo.addresses)
         print(table(found))
-        teller.chapter("到 Temporal 里看 · where to look (while `make up` runs on the same data)")
+        teller.chapter("到 Temporal 里看 · where to look: JIAZHU_DATA=.data-demo make up")
         for title, order in demo.orders:
             print(f"  {title}\n    {stack.ui_url}/namespaces/default/workflows/fill-{order}")
         return 0 if found.is_equal else 1
