@@ -30,6 +30,7 @@ _CODES = ("0000", "0001", "0010", "0022")
 def quick_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask after a second instead of minutes (domain passes through the sandbox, so the workflow sees it too)."""
     monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(seconds=1))
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
     monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", tuple(timedelta(seconds=s) for s in (3, 1, 1, 2, 2)))
 
 
