@@ -7,6 +7,7 @@ art. 10 for the 13 % and 9 % rates; the per-line rule is the invoice platforms')
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import accumulate, pairwise
 
 
 def round_half_up(numerator: int, denominator: int) -> int:
@@ -21,17 +22,17 @@ def round_half_up(numerator: int, denominator: int) -> int:
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
-    """Share `total` by `weights` so that the parts sum to `total`; the last positive weight takes the remainder.
+    """Share `total` by `weights` so that the parts sum to `total` and each is within a fen of its exact share.
+
+    The cumulated shares are rounded, not the shares: many halves rounded up one by one would overdraw the last part.
 
     Raises ValueError when no weight is positive or one is negative.
     """
     if any(w < 0 for w in weights) or sum(weights) <= 0:
         raise ValueError(f"weights must be non-negative with a positive sum, got {list(weights)}")
     whole = sum(weights)
-    last = max(i for i, w in enumerate(weights) if w > 0)
-    parts = [round_half_up(total * w, whole) if i != last else 0 for i, w in enumerate(weights)]
-    parts[last] = total - sum(parts)
-    return parts
+    bounds = [0, *(round_half_up(total * sum_so_far, whole) for sum_so_far in accumulate(weights))]
+    return [after - before for before, after in pairwise(bounds)]
 
 
 def tax_of_gross(gross_fen: int, rate_bp: int) -> int:
