@@ -232,7 +232,7 @@ class OrderMoneyActivities:
             )
             tx.payments.save_refund(row)
             if done:
-                order = self._refund_done(tx, order, row, refunds, request.actor, now)
+                order = self._refund_done(tx, order, row, refunds, request, now)
             return OwedRefund(view=view_of(order, place))
 
     def _refund_done(
@@ -241,7 +241,7 @@ class OrderMoneyActivities:
         order: OrderRecord,
         row: RefundRecord,
         refunds: list[RefundRecord],
-        actor: str,
+        request: RecordRefund,
         now: datetime,
     ) -> OrderRecord:
         attempt = tx.payments.attempt(row.out_trade_no)
@@ -259,9 +259,13 @@ class OrderMoneyActivities:
                 order = moved(order, S.REFUNDED, now)
             elif order.status is S.DISPENSED and order.shortfall_fen == 0:
                 order = moved(order, S.COMPLETED, now)
-        detail = f"已退 {yuan(row.amount_fen)} 元"
+        detail = f"已退 {yuan(row.amount_fen)} 元" + (f"（{request.note}）" if request.note else "")
         tx.orders.add_events(
-            (event(order, f"refund:{row.out_refund_no}", "refunded", now, actor=actor, detail=detail),)
+            (
+                event(
+                    order, f"refund:{row.out_refund_no}", "refunded", now, actor=request.actor, detail=detail
+                ),
+            )
         )
         tx.orders.save(replace(order, updated_at=now))
         return order

@@ -223,6 +223,7 @@ class OrderOpeningActivities:
             command_id=command_id,
             method=pay.method,
             screen=pay.screen,
+            cashier_id=pay.cashier_id,
             amount_fen=amount_fen,
             status=AttemptStatus.OPEN,
             request_body=self._channels[pay.method.channel].prepare(spec),

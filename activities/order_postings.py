@@ -17,6 +17,13 @@ from domain.payment import RefundKind
 S = OrderStatus
 
 
+def _payer(attempt: AttemptRecord) -> str:
+    """Return who says that the money is there: the channel, or the person who took the cash."""
+    if attempt.method.channel != "cash":
+        return attempt.method.channel
+    return f"staff:{attempt.cashier_id}" if attempt.cashier_id else "cashier"
+
+
 def posted_before(
     tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord
 ) -> PostedPayment:
@@ -77,7 +84,12 @@ def prepaid_received(
         ledger.prepaid_received(attempt.out_trade_no, attempt.method.channel, attempt.amount_fen),
         now,
     )
-    order = replace(order, paid_fen=attempt.amount_fen, paid_by=attempt.out_trade_no)
+    order = replace(
+        order,
+        paid_fen=attempt.amount_fen,
+        paid_by=attempt.out_trade_no,
+        cashier_id=order.cashier_id or attempt.cashier_id,
+    )
     detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元"
     key = f"pay:{attempt.out_trade_no}"
     held = not cancelled and tx.stations.hold(order.fuelling_point_id, order.order_no, None, now)
@@ -90,14 +102,14 @@ def prepaid_received(
                     key,
                     "paid",
                     now,
-                    actor="wechat" if attempt.method.channel == "wechat" else "cashier",
+                    actor=_payer(attempt),
                     detail=detail,
                 ),
             )
         )
         tx.orders.save(replace(order, updated_at=now))
         return PostedPayment(view=view_of(order, place), verdict=PostVerdict.ACCEPTED)
-    tx.orders.add_events((event(order, key, "paid", now, detail=detail),))
+    tx.orders.add_events((event(order, key, "paid", now, actor=_payer(attempt), detail=detail),))
     reason = "已取消，全额退款" if cancelled else "付款过晚，油枪已被占用，全额退款"
     if cancelled:
         tx.stations.release(order.fuelling_point_id, order.order_no)
@@ -118,10 +130,12 @@ def receivable_paid(
         moved(order, S.COMPLETED, now),
         paid_fen=attempt.amount_fen,
         paid_by=attempt.out_trade_no,
+        cashier_id=attempt.cashier_id,
         needs_person="",
     )
-    detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元（{attempt.screen}）"
-    tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "paid", now, detail=detail),))
+    detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元"
+    key = f"pay:{attempt.out_trade_no}"
+    tx.orders.add_events((event(order, key, "paid", now, actor=_payer(attempt), detail=detail),))
     issue_receipt(tx, order, place, now)
     tx.orders.save(replace(order, updated_at=now))
     return PostedPayment(view=view_of(order, place), verdict=PostVerdict.ACCEPTED)
@@ -140,7 +154,8 @@ def surplus(
     tx.payments.insert_refund(row)
     order = replace(order, surplus_fen=order.surplus_fen + attempt.amount_fen)
     detail = f"重复付款 {yuan(attempt.amount_fen)} 元，原路退回"
-    tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "surplus", now, detail=detail),))
+    key = f"pay:{attempt.out_trade_no}"
+    tx.orders.add_events((event(order, key, "surplus", now, actor=_payer(attempt), detail=detail),))
     tx.orders.save(replace(order, updated_at=now))
     return PostedPayment(
         view=view_of(order, place),

@@ -49,6 +49,10 @@ class OrderStepActivities:
             if request.reason:
                 key = f"attention:{request.reason}"
                 tx.orders.add_events((event(order, key, "attention", now, detail=request.reason),))
+            elif request.note:
+                key = f"resolved:{int(now.timestamp() * 1000)}"
+                done = event(order, key, "resolved", now, actor=request.actor, detail=request.note)
+                tx.orders.add_events((done,))
             return view_of(order, place)
 
     @activity.defn(name=names.ACT_END_ORDER)

@@ -99,6 +99,7 @@ class AttemptRecord:
     command_id: str
     method: PayMethod
     screen: str
+    cashier_id: int | None
     amount_fen: int
     status: AttemptStatus
     request_body: str

@@ -170,6 +170,7 @@ class RecordRefund:
     order_no: str
     outcome: RefundOutcome
     actor: str = "system"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +192,12 @@ class EndOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagOrder:
-    """Say that a person is needed (or, with an empty reason, no longer)."""
+    """Say that a person is needed (or, with an empty reason, no longer; then `note` is what that person decided)."""
 
     order_no: str
     reason: str
+    actor: str = "system"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

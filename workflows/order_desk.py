@@ -150,10 +150,10 @@ class OrderDesk:
             self._keep(owed.view)
             return owed
 
-    async def record_refund(self, outcome: RefundOutcome, actor: str = "system") -> None:
+    async def record_refund(self, outcome: RefundOutcome, actor: str = "system", note: str = "") -> None:
         """Keep how a refund stands."""
         async with self.lock:
-            request = RecordRefund(order_no=self.order.order_no, outcome=outcome, actor=actor)
+            request = RecordRefund(order_no=self.order.order_no, outcome=outcome, actor=actor, note=note)
             self._keep((await self._run(OrderMoneyActivities.record_refund, request)).view)
 
     async def record_authorised(self) -> None:
@@ -162,11 +162,11 @@ class OrderDesk:
             request = RecordAuthorised(order_no=self.order.order_no)
             self._keep(await self._run(OrderStepActivities.record_authorised, request))
 
-    async def flag(self, reason: str) -> None:
+    async def flag(self, reason: str, actor: str = "system", note: str = "") -> None:
         """Ask for a person, or (empty) no longer; the same reason twice is one request."""
         async with self.lock:
             if self.order.needs_person != reason:
-                request = FlagOrder(order_no=self.order.order_no, reason=reason)
+                request = FlagOrder(order_no=self.order.order_no, reason=reason, actor=actor, note=note)
                 self._keep(await self._run(OrderStepActivities.flag_order, request))
 
     async def end(self, status: OrderStatus, actor: str, reason: str) -> None:

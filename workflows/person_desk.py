@@ -198,9 +198,9 @@ class PersonDesk:
             case ResolveAction.COLLECT_CASH | ResolveAction.WRITE_OFF:
                 return await self._decide_shortfall(command)
             case ResolveAction.RETRY_REFUND:
-                done = self._refunds.retry()
+                done = self._refunds.retry(command.actor, command.note)
             case ResolveAction.CASH_RETURNED:
-                done = self._refunds.cash_returned(command.actor)
+                done = self._refunds.cash_returned(command.actor, command.note)
             case ResolveAction.NOTHING_DISPENSED:
                 return await self._decide_nothing(command)
         return self._yes("已处理") if done else self._no("NOT_WAITING", "订单没有等待此项处理")

@@ -36,8 +36,9 @@ class RefundDesk:
         self._numbers: set[str] = set()
         self._poked: set[str] = set()
         self._waiting_person: dict[str, RefundRequest] = {}
-        self._handed_back: dict[str, str] = {}
-        self._retry: set[str] = set()
+        self._handed_back: dict[str, tuple[str, str]] = {}
+        """Cash that a person handed back: who, and what they wrote."""
+        self._retry: dict[str, tuple[str, str]] = {}
 
     def owe(self, request: RefundRequest) -> None:
         """Start a refund; the same number runs once."""
@@ -49,16 +50,16 @@ class RefundDesk:
         """A channel reported something about a refund: ask now."""
         self._poked.add(out_refund_no)
 
-    def retry(self) -> bool:
+    def retry(self, actor: str, note: str) -> bool:
         """A person wants the waiting refunds tried again; False when none waits."""
-        self._retry |= set(self._waiting_person)
+        self._retry |= dict.fromkeys(self._waiting_person, (actor, note))
         return bool(self._waiting_person)
 
-    def cash_returned(self, actor: str) -> bool:
+    def cash_returned(self, actor: str, note: str) -> bool:
         """A person handed the waiting cash back; False when no cash waits."""
         for number, request in self._waiting_person.items():
             if request.method.channel == "cash":
-                self._handed_back[number] = actor
+                self._handed_back[number] = (actor, note)
         return bool(self._handed_back)
 
     async def _run(self, request: RefundRequest) -> None:
@@ -75,7 +76,7 @@ class RefundDesk:
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:
                 outcome = await self._call(PaymentActivities.refund_payment, request)
-        await self._desk.record_refund(outcome, self._handed_back.pop(request.out_refund_no, "system"))
+        await self._desk.record_refund(outcome, *self._handed_back.pop(request.out_refund_no, ("system", "")))
 
     async def _wait_for_channel(self, request: RefundRequest, looks: int) -> None:
         ladder = policy.REFUND_QUERY_LADDER
@@ -96,8 +97,8 @@ class RefundDesk:
             lambda: number in self._retry or number in self._handed_back, patience, "等人工处理退款"
         )
         del self._waiting_person[number]
-        self._retry.discard(number)
-        await self._desk.flag("")
+        actor, note = self._retry.pop(number, ("system", ""))
+        await self._desk.flag("", actor, note)
         if number in self._handed_back:
             return RefundOutcome(
                 kind=RefundKind.SUCCEEDED, out_refund_no=number, amount_fen=request.refund_fen, code=_COUNTER

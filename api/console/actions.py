@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette_admin.exceptions import ActionFailed
 
-from api.console.labels import RESOLVE, amount_with_unit, money_text
+from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, money_text
 from api.console.person import person_of
 from contracts.fill import CommandAnswer, ResolveAction
 from db.tables.order import FuelOrder
@@ -18,6 +18,29 @@ MAX_WORDS = 200
 MAX_YUAN_DIGITS = 7
 _YUAN = re.compile(rf"\d{{1,{MAX_YUAN_DIGITS}}}(\.\d{{1,2}})?", re.ASCII)
 CANCEL_REASONS = ("顾客放弃加注", "重复下单", "试机加注", "顾客驶离未付款", "设备故障")
+_A = ResolveAction
+_CHARGE = (_A.CHARGE_DEVICE_AMOUNT, _A.CHARGE_AMOUNT)
+_SHORTFALL = (_A.COLLECT_CASH, _A.WRITE_OFF)
+_DECISIONS: dict[str, tuple[ResolveAction, ...]] = {
+    "amount_mismatch": _CHARGE,
+    "price_mismatch": _CHARGE,
+    "synthesised": _CHARGE,
+    "unexpected": _CHARGE,
+    "shortfall": _SHORTFALL,
+    "return_cash": (_A.CASH_RETURNED,),
+    "refund_abnormal": (_A.RETRY_REFUND,),
+    "refund_closed": (_A.RETRY_REFUND,),
+    "refund_rejected": (_A.RETRY_REFUND,),
+    "refund_balance_short": (_A.RETRY_REFUND,),
+    "dispenser_unanswered": (_A.NOTHING_DISPENSED,),
+    "fill_not_reported": (_A.NOTHING_DISPENSED,),
+}
+"""What a person can decide, by why the order needs one; for any other reason everything is offered."""
+_AMOUNT_FIELD = Markup(
+    """<label class="form-label mt-3">金额（元，仅“按指定金额收款”时填写）</label>
+    <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
+    pattern="[0-9]{1,7}([.][0-9]{1,2})?" placeholder="0.00">"""
+)
 CODE_ZH = {
     "already_paid": "订单已由其他方式支付，请勿重复收款。",
     "not_payable": "订单当前状态不能收款。",
@@ -61,21 +84,42 @@ def cancel_form(request: Request, order: FuelOrder) -> str:
 def resolve_form(request: Request, order: FuelOrder) -> str:
     """Return the form of a decision: only the actions that the person's role may choose."""
     person = person_of(request)
+    fitting = [a for a in _DECISIONS.get(order.needs_person, tuple(RESOLVE)) if person.may_resolve_by(a)]
     choices = Markup("").join(
-        Markup('<option value="{0}">{1}</option>').format(action.value, label)
-        for action, label in RESOLVE.items()
-        if person.may_resolve_by(action)
+        Markup('<option value="{0}">{1}</option>').format(action.value, RESOLVE[action]) for action in fitting
     )
+    amount = _AMOUNT_FIELD if ResolveAction.CHARGE_AMOUNT in fitting else Markup("")
     return Markup(
-        """<form onsubmit="return false"><label class="form-label mt-3">处理方式</label>
-        <select class="form-select" name="action" required><option value="">请选择</option>{choices}</select>
-        <label class="form-label mt-3">金额（元，仅“按指定金额收款”时填写）</label>
-        <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
-        pattern="[0-9]{{1,7}}([.][0-9]{{1,2}})?" placeholder="0.00">
+        """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>
+        <label class="form-label mt-3">处理方式</label>
+        <select class="form-select" name="action" required>{first}{choices}</select>{amount}
         <label class="form-label mt-3">处理说明（必填）</label>
         <textarea class="form-control" name="note" rows="3" required minlength="2" maxlength="{max}"></textarea>
         </form>"""
-    ).format(choices=choices, max=MAX_WORDS)
+    ).format(
+        what=what_to_decide(order),
+        first=_first_choice(len(fitting)),
+        choices=choices,
+        amount=amount,
+        max=MAX_WORDS,
+    )
+
+
+def _first_choice(fitting: int) -> Markup:
+    """Return the line that is no decision: a single one is chosen already, none is for somebody else."""
+    if fitting == 1:
+        return Markup("")
+    words = "请选择" if fitting else "须由站长处理"
+    return Markup('<option value="">{0}</option>').format(words)
+
+
+def what_to_decide(order: FuelOrder) -> str:
+    """Return what waits for the person, with the amount that it is about."""
+    reason = ATTENTION.get(order.needs_person, order.needs_person)
+    owed = order.paid_fen - order.charge_fen - order.refunded_fen
+    if order.needs_person == "return_cash":
+        return f"{reason}：{money_text(owed)}"
+    return f"{reason}：{money_text(order.shortfall_fen)}" if order.shortfall_fen else reason
 
 
 def fen_of_yuan(text: str) -> int:

@@ -24,6 +24,8 @@ class PaymentAttempt(SQLModel, table=True):
     """The request that asked for it; the same request never makes a second attempt."""
     method: str = Field(max_length=20)
     screen: str = Field(default="", max_length=20)
+    cashier_id: int | None = Field(default=None, foreign_key="staff.id")
+    """Who stood at the counter: took the cash or scanned the code."""
     amount_fen: int = Field(sa_type=Big)
     status: str = Field(max_length=16)
     request_body: str = Field(sa_column=Column(Text, nullable=False))

@@ -20,7 +20,8 @@ from workers.embedded.process import ROOT
 from workers.story.ledgers import compare, open_orders
 from workers.story.people import Addresses, Cashier, Driver, Forecourt, Json
 
-_START_S = 60
+pytestmark = pytest.mark.timeout(300)
+_START_S = 90
 _STOP_S = 30
 
 
