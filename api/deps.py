@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,6 +19,7 @@ from api.notifications.receive import Receiver
 from api.notifications.relay import Relay
 from api.ports import Clock, MiniProgram, NotificationVerifier, TemporalGateway
 from api.watch import OrderWatch
+from db.announcements import changed_orders
 from db.crypto import ColumnCipher
 
 
@@ -60,7 +62,7 @@ class Services:
             tries_per_address=deps.login_tries_per_address,
         )
         self.commands = Commands(deps.temporal)
-        self.watch = OrderWatch(self.db)
+        self.watch = OrderWatch(self.db, announced=partial(changed_orders, deps.engine))
         self.receiver = Receiver(self.db, deps.verifier, deps.temporal, deps.clock)
         self.relay = Relay(self.db, self.receiver, deps.clock)
         self._relay_task: asyncio.Task[None] | None = None
