@@ -4,9 +4,13 @@ from sqlalchemy import Engine
 from sqlmodel import create_engine
 
 
-def make_engine(database_url: str, *, pool_size: int = 10, application_name: str = "jiazhu") -> Engine:
+def make_engine(
+    database_url: str, *, pool_size: int = 10, application_name: str = "jiazhu", ping: bool = True
+) -> Engine:
     """Return an engine for a `postgresql://` URL; `pool_size` is the number of connections kept and the most used.
 
+    `ping` asks each connection before it is used, one round trip; without it the first statement after a database
+    restart fails and the pool starts anew, which is right where every transaction is retried anyway (activities).
     Statement and lock timeouts end a stuck statement with an error instead of a stuck worker; activities retry.
     """
     url = database_url
@@ -17,7 +21,7 @@ def make_engine(database_url: str, *, pool_size: int = 10, application_name: str
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
+        pool_pre_ping=ping,
         pool_timeout=10,
         connect_args={
             "application_name": application_name,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.miniprogram.client import MiniProgramClient
 from adapters.miniprogram.errors import MessageInvalidError, MiniProgramError, SubscribeRefusedError
-from db.repositories.outbox import DueMessage, OutboxRelayStore
+from db.repositories.outbox import DueMessage, OutboxRelayStore, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -39,15 +39,12 @@ class Relay:
     def run_once(self) -> int:
         """Send what is due; return how many were looked at."""
         due = self.store.claim(self.clock(), _BATCH)
-        for message in due:
-            self._send(message)
+        self.store.finish([self._send(message) for message in due], self.clock())
         return len(due)
 
-    def _send(self, message: DueMessage) -> None:
-        now = self.clock()
+    def _send(self, message: DueMessage) -> Outcome:
         if message.openid_cipher is None:
-            self.store.finish(message.id, now, "nobody to tell")
-            return
+            return Outcome(message_id=message.id, outcome="nobody to tell")
         try:
             self.client.send_subscribe_message(
                 openid=self.decrypt_openid(message.openid_cipher),
@@ -56,13 +53,14 @@ class Relay:
                 page=f"pages/order?no={message.order_no}",
             )
         except (SubscribeRefusedError, MessageInvalidError) as error:
-            self.store.finish(message.id, now, f"refused {error.errcode}")
+            return Outcome(message_id=message.id, outcome=f"refused {error.errcode}")
         except MiniProgramError as error:
             pause = min(timedelta(seconds=5) * 2 ** min(message.attempts, 10), _LONGEST_PAUSE)
-            self.store.postpone(message.id, now + pause, f"later {error.errcode}")
             log.warning("outbox.postponed", order_no=message.order_no, errcode=error.errcode)
-        else:
-            self.store.finish(message.id, now, "sent")
+            return Outcome(
+                message_id=message.id, outcome=f"later {error.errcode}", again_at=self.clock() + pause
+            )
+        return Outcome(message_id=message.id, outcome="sent")
 
     def run_forever(self, stop: threading.Event) -> None:
         """Send until asked to stop; a database that is away is waited for."""

@@ -26,6 +26,15 @@ class DueMessage:
     openid_cipher: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How sending a message ended; with `again_at` it is tried again then."""
+
+    message_id: int
+    outcome: str
+    again_at: datetime | None = None
+
+
 class OutboxRelayStore:
     """Claims and finishes outbox rows, one short transaction each."""
 
@@ -66,14 +75,18 @@ class OutboxRelayStore:
             ).mappings()
             return [DueMessage(**row) for row in rows]
 
-    def finish(self, message_id: int, now: datetime, outcome: str) -> None:
-        """Keep that a message is done: sent, or refused for good."""
-        self._set(message_id, {"sent_at": now, "outcome": outcome[:128]})
+    def finish(self, outcomes: list[Outcome], now: datetime) -> None:
+        """Keep how a batch ended, in one transaction: sent or refused for good, or to be tried again later.
 
-    def postpone(self, message_id: int, until: datetime, outcome: str) -> None:
-        """Keep that a message is to be tried again later."""
-        self._set(message_id, {"due_at": until, "outcome": outcome[:128]})
-
-    def _set(self, message_id: int, values: dict[str, object]) -> None:
+        A relay that dies before this sends the batch again: at least once is the promise.
+        """
+        if not outcomes:
+            return
         with self._engine.begin() as db:
-            db.execute(_outbox.update().where(_outbox.c.id == message_id).values(**values))
+            for one in outcomes:
+                change = {"sent_at": now} if one.again_at is None else {"due_at": one.again_at}
+                db.execute(
+                    _outbox.update()
+                    .where(_outbox.c.id == one.message_id)
+                    .values(**change, outcome=one.outcome[:128])
+                )
