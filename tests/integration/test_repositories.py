@@ -25,7 +25,7 @@ from contracts.orders import (
 from contracts.payment import PaymentOutcome, RefundOutcome
 from contracts.station import EndReason, SaleRecord
 from db.crypto import ColumnCipher
-from db.repositories.outbox import OutboxRelayStore
+from db.repositories.outbox import OutboxRelayStore, Outcome
 from db.seed import NOZZLES, STATION, seed
 from db.session import make_engine
 from db.unit_of_work import unit_of_work
@@ -357,8 +357,8 @@ def test_outbox_message_is_leased_to_one_relay_and_kept_until_done(world: World)
     keys = [number for one in claimed if isinstance(one, list) for number in one]
     assert len(keys) == len(set(keys)) == 20
     assert store.claim(NOW, 50) == []
-    store.finish(keys[0], NOW, "sent")
-    store.postpone(keys[1], NOW + timedelta(hours=1), "later")
+    later = Outcome(message_id=keys[1], outcome="later", again_at=NOW + timedelta(hours=1))
+    store.finish([Outcome(message_id=keys[0], outcome="sent"), later], NOW)
     again = store.claim(NOW + timedelta(minutes=2), 50)
     assert {m.id for m in again} == set(keys[2:])
     assert {m.attempts for m in again} == {2}

@@ -16,7 +16,7 @@ from adapters.miniprogram.errors import (
     MiniProgramError,
     SubscribeRefusedError,
 )
-from db.repositories.outbox import DueMessage, OutboxRelayStore
+from db.repositories.outbox import DueMessage, OutboxRelayStore, Outcome
 from workers.outbox_relay import Relay, receipt_fields
 
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -45,13 +45,13 @@ class FakeStore:
         found, self.due = self.due[:limit], self.due[limit:]
         return found
 
-    def finish(self, message_id: int, now: datetime, outcome: str) -> None:
-        """Keep the end."""
-        self.finished[message_id] = outcome
-
-    def postpone(self, message_id: int, until: datetime, outcome: str) -> None:
-        """Keep the next try."""
-        self.postponed[message_id] = until
+    def finish(self, outcomes: list[Outcome], now: datetime) -> None:
+        """Keep how each message of a batch ended."""
+        for one in outcomes:
+            if one.again_at is None:
+                self.finished[one.message_id] = one.outcome
+            else:
+                self.postponed[one.message_id] = one.again_at
 
 
 @dataclass
