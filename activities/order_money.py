@@ -192,7 +192,7 @@ class OrderMoneyActivities:
         if split.rest_fen:
             refund = owe(tx, order, split.rest_fen, "rest", "加注余款退回", now)
         unit = Unit(order.unit).label_zh
-        detail = f"{quantity_text(order.quantity_milli)}{unit}，{yuan(order.charge_fen)} 元"
+        detail = f"{quantity_text(order.quantity_milli)} {unit}，{yuan(order.charge_fen)} 元"
         if request.note:
             detail += f"（{request.note}）"
         tx.orders.add_events((event(order, "settle", "settled", now, actor=request.actor, detail=detail),))

@@ -28,7 +28,7 @@ from domain import ids, ledger, policy
 from domain.money import yuan
 from domain.order import INITIAL, FillMode, OrderStatus
 from domain.payment import AttemptStatus, PayMethod
-from domain.quantity import quantity_text
+from domain.quantity import Unit, quantity_text
 from domain.settlement import SaleFlag, check_amount
 
 _PAYABLE = (OrderStatus.AWAITING_PAYMENT, OrderStatus.UNPAID)
@@ -142,7 +142,7 @@ class OrderOpeningActivities:
         place = _place(quote)
         tx.orders.insert(order)
         tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, flag))
-        detail = f"{quantity_text(sale.quantity_milli)}{quote.unit}，油机金额 {yuan(sale.amount_fen)} 元"
+        detail = f"{quantity_text(sale.quantity_milli)} {Unit(quote.unit).label_zh}，油机金额 {yuan(sale.amount_fen)} 元"
         tx.orders.add_events((event(order, "open", "dispensed", now, actor="dispenser", detail=detail),))
         if order.charge_fen:
             tx.ledger.post(order_no, sale_journal(order, place), now)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,8 @@ class Running:
 
     stack: EmbeddedStack
     engine: Engine
+    _staff: dict[str, Cashier] = field(default_factory=dict)
+    """Who is signed in: a person signs in once, logins are rate-limited."""
 
     @property
     def addresses(self) -> Addresses:
@@ -72,7 +74,9 @@ class Running:
 
     def cashier(self, login: str = "cashier1") -> Cashier:
         """A member of the staff."""
-        return Cashier(self.addresses, login)
+        if login not in self._staff:
+            self._staff[login] = Cashier(self.addresses, login)
+        return self._staff[login]
 
     def screen(self, kind: str = "kiosk") -> Screen:
         """A terminal of the demo station."""
