@@ -134,9 +134,17 @@ def _ended() -> CommandAnswer:
 
 
 def check_driver_may_cancel(principal: Principal, order: OrderRow) -> None:
-    """Raise ProblemError 404 unless the order is the driver's own: an unpaid sale is nobody's to cancel."""
-    if principal.role is Role.DRIVER and order.driver_id != principal.id:
+    """Raise ProblemError 404 unless the order is the driver's own, 403 for fuel that is already in the tank.
+
+    Cancelling a post-paid sale writes it off, which is the counter's decision; asking for its payment makes a
+    driver its customer, not somebody who may let himself off.
+    """
+    if principal.role is not Role.DRIVER:
+        return
+    if order.driver_id != principal.id:
         raise not_found()
+    if order.mode == FillMode.POSTPAID:
+        raise ProblemError(403, "forbidden", "没有权限", "已加注的订单不能自行取消，请到柜台处理")
 
 
 def check_payable(principal: Principal, order: OrderRow, method: PayMethod) -> None:

@@ -153,6 +153,18 @@ async def test_an_unclaimed_sale_may_be_paid_but_not_cancelled_by_a_driver(
     assert cancelled.status_code == 404
 
 
+async def test_a_driver_who_claimed_a_sale_cannot_write_it_off(world: World, api: httpx.AsyncClient) -> None:
+    driver = world.add_driver()
+    order_no = world.add_order(driver_id=driver)
+    cancelled = await api.post(
+        f"/v1/orders/{order_no}/cancel",
+        json={"reason": "不想付"},
+        headers=world.as_driver(driver) | world.key(),
+    )
+    assert cancelled.status_code == 403
+    assert world.temporal.commands == []
+
+
 async def test_a_terminal_sees_its_nozzles_only(world: World, api: httpx.AsyncClient) -> None:
     first, second = world.add_order(nozzle=1), world.add_order(nozzle=2)
     strange = world.add_order("ST002")
