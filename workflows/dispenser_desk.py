@@ -30,6 +30,11 @@ class DispenserDesk:
         self._late_answer: CommandResult | None = None
         self._silences = 0
 
+    @property
+    def fuel_is_known(self) -> bool:
+        """Return whether a sale says that fuel flowed for this order, settled or not."""
+        return self.sale is not None and self.sale.quantity_milli > 0
+
     def sale_arrived(self, sale: SaleRecord) -> None:
         """Take a sale; the same natural key counts once."""
         if sale.natural_key in self._seen:

@@ -147,6 +147,8 @@ class PersonDesk:
         if status in _PAYABLE:
             return await self._cancel_unpaid(command)
         if status in (S.PAID, S.AUTHORISED):
+            if self._dispenser.fuel_is_known:
+                return self._fuel_flowed()
             return await self._cancel_authorised(command)
         return self._no("TOO_LATE", f"订单{status.label_zh}，不能取消")
 
@@ -178,6 +180,8 @@ class PersonDesk:
         result = await self._dispenser.stop()
         if self._desk.order.status is not S.AUTHORISED:
             return self._yes("油机已结束本单，按实际加注结算")
+        if self._dispenser.fuel_is_known:
+            return self._fuel_flowed()
         if result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED":
             owed = await self._desk.owe_refund(command.reason, command.actor)
             if owed.refund is not None:
@@ -237,6 +241,10 @@ class PersonDesk:
     async def _opened(self) -> None:
         """Wait until the order is open: a command may arrive on the first workflow task."""
         await workflow.wait_condition(lambda: self._desk.view is not None)
+
+    def _fuel_flowed(self) -> CommandAnswer:
+        """Refuse a cancel: the sale is here and only waits to be settled, or for a person to decide its amount."""
+        return self._no("FUELLING", "已加注，不能取消；按实际加注结算")
 
     def _yes(self, message: str) -> CommandAnswer:
         return CommandAnswer(ok=True, status=self._desk.order.status, message=message)
