@@ -1,14 +1,18 @@
 """The harness of the workflow tests: one database and one worker a module, fresh fakes a test."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from tests.environments import start_time_skipping
 from tests.workflows.harness import Harness, running
 
 TEST_LIMIT_S = 30
+STUCK_AFTER_S = 15
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +36,29 @@ async def harness(module_harness: Harness) -> AsyncIterator[Harness]:
     module_harness.fresh()
     yield module_harness
     await module_harness.end_all()
+
+
+@pytest.fixture(scope="module")
+async def time_skipping_env() -> AsyncIterator[WorkflowEnvironment]:
+    """A time-skipping server of this module, whose time may stand still once, for a quarter of a minute, and no more.
+
+    Time is not skipped while a task waits for a worker, so a mistake in one test would stop all the later ones.
+    """
+    environment = await start_time_skipping()
+    skip, stuck = environment.sleep, False
+
+    async def bounded(duration: timedelta | float) -> None:
+        nonlocal stuck
+        assert not stuck, "time stood still in an earlier test of this module"
+        try:
+            await asyncio.wait_for(skip(duration), STUCK_AFTER_S)
+        except TimeoutError as error:
+            stuck = True
+            raise AssertionError("time does not pass: a task waits for a worker") from error
+
+    setattr(environment, "sleep", bounded)  # noqa: B010 - of this one environment
+    yield environment
+    await environment.shutdown()
 
 
 @pytest.fixture(scope="module")

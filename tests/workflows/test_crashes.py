@@ -120,7 +120,7 @@ async def money_while_closing(env: WorkflowEnvironment, harness: Harness) -> Non
 
 @pytest.mark.feature("N17")
 @pytest.mark.parametrize("branch", ["free", "taken", "closing"])
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(240)])])
 async def test_late_money_and_a_dying_worker(
     time_skipping_env: WorkflowEnvironment, database_url: str, branch: str, stride: int
 ) -> None:
@@ -142,4 +142,4 @@ async def test_late_money_and_a_dying_worker(
                 break
             points += 1
         print(f"late money, {branch}: {points} crash points, 0 violations")
-        assert points >= 5
+        assert points >= 4
