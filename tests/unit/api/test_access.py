@@ -162,7 +162,7 @@ async def test_a_driver_who_claimed_a_sale_cannot_write_it_off(world: World, api
         headers=world.as_driver(driver) | world.key(),
     )
     assert cancelled.status_code == 403
-    assert world.temporal.commands == []
+    assert order_no not in {number for number, _ in world.temporal.commands}
 
 
 async def test_a_terminal_sees_its_nozzles_only(world: World, api: httpx.AsyncClient) -> None:
