@@ -20,9 +20,13 @@ DATABASE: Final = LocalActivityConfig(
         initial_interval=timedelta(milliseconds=200),
         backoff_coefficient=2.0,
         maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=["IllegalMoveError", "LedgerConflictError", "OrderUnknownError"],
     ),
 )
-"""One transaction in our own database; retried for ever, since the answer is ours to give."""
+"""One transaction in our own database; retried for ever, since the answer is ours to give.
+
+What no retry can mend is not retried: it fails the workflow task (ADR 0004), which is visible and writes no history.
+"""
 
 CHANNEL_READ: Final = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=15),

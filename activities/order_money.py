@@ -202,11 +202,11 @@ class OrderMoneyActivities:
 
     @activity.defn(name=names.ACT_OWE_REFUND)
     def owe_refund(self, request: OweRefund) -> OwedRefund:
-        """Decide that the whole prepayment goes back; a repeated call meets the same refund."""
+        """Decide that the whole prepayment goes back; a repeated call meets the same refund, a settled sale stands."""
         now = self._clock()
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
-            if order.status is S.REFUNDING or order.status.is_final:
+            if order.status not in (S.PAID, S.AUTHORISED):
                 return OwedRefund(view=view_of(order, place), refund=open_refund(tx, order))
             tx.stations.release(order.fuelling_point_id, order.order_no)
             order, refund = return_all(tx, order, request.reason, request.actor, now)

@@ -57,11 +57,11 @@ class OrderStepActivities:
 
     @activity.defn(name=names.ACT_END_ORDER)
     def end_order(self, request: EndOrder) -> OrderView:
-        """End an order that nobody paid; fuel that was delivered is written off."""
+        """End an order that nobody paid; fuel that was delivered is written off. Money that was faster wins."""
         now = self._clock()
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
-            if order.status.is_final:
+            if order.status not in (OrderStatus.AWAITING_PAYMENT, OrderStatus.UNPAID):
                 return view_of(order, place)
             tx.stations.release(order.fuelling_point_id, order.order_no)
             if order.mode is FillMode.POSTPAID and order.charge_fen:

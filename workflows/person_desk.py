@@ -165,6 +165,8 @@ class PersonDesk:
         if shut is Shut.UNSURE:
             return self._no("CHANNEL_UNCERTAIN", "支付渠道尚未确认关单，请稍候重试")
         await self._desk.end(S.CANCELLED, command.actor, command.reason)
+        if self._desk.order.status is not S.CANCELLED:
+            return self._no("ALREADY_PAID", "顾客已付款，不能取消")
         return self._yes("已取消")
 
     async def _cancel_authorised(self, command: CancelCommand) -> CommandAnswer:
@@ -183,9 +185,8 @@ class PersonDesk:
         if self._dispenser.fuel_is_known:
             return self._fuel_flowed()
         if result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED":
-            owed = await self._desk.owe_refund(command.reason, command.actor)
-            if owed.refund is not None:
-                self._refunds.owe(owed.refund)
+            if not await self._return_all(command.reason, command.actor):
+                return self._fuel_flowed()
             return self._yes("已取消，全额退款")
         if result.code == "FUELLING":
             return self._no("FUELLING", "已开始加注，不能取消；挂枪后按实际金额结算")
@@ -233,10 +234,16 @@ class PersonDesk:
         order = self._desk.order
         if order.status not in (S.PAID, S.AUTHORISED) or not order.needs_person:
             return self._no("NOT_WAITING", "订单没有等待人工确认未出油")
-        owed = await self._desk.owe_refund(command.note, command.actor)
+        if not await self._return_all(command.note, command.actor):
+            return self._no("TOO_LATE", f"加注记录刚刚到达，订单{self._desk.order.status.label_zh}")
+        return self._yes("已确认未出油，全额退款")
+
+    async def _return_all(self, reason: str, actor: str) -> bool:
+        """Owe everything back; False when the sale was faster and has been settled."""
+        owed = await self._desk.owe_refund(reason, actor)
         if owed.refund is not None:
             self._refunds.owe(owed.refund)
-        return self._yes("已确认未出油，全额退款")
+        return self._desk.order.status in (S.REFUNDING, S.REFUNDED)
 
     async def _opened(self) -> None:
         """Wait until the order is open: a command may arrive on the first workflow task."""

@@ -1,5 +1,11 @@
 """What an outside auditor tried to break: each test is one way in which money or fuel could have gone astray."""
 
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
 from contracts.fill import ResolveAction
 from contracts.station import CommandState
 from tests.workflows.harness import Harness
@@ -15,4 +21,42 @@ async def test_cancel_after_a_flagged_sale_keeps_the_money_for_the_decision(harn
     assert harness.channel.count("refund") == 0
     assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
     assert (await handle.result()).charge_fen == 14_700
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_cancel_while_the_payment_is_being_posted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "task_timeout", timedelta(seconds=2))
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    with harness.engine.begin() as db:
+        db.execute(text("SELECT 1 FROM fuel_order WHERE order_no = :no FOR UPDATE"), {"no": request.order_no})
+        await harness.pay_and_report(handle, request.order_no)
+        await asyncio.sleep(0.5)
+        cancel = asyncio.create_task(harness.cancel(handle))
+        await asyncio.sleep(3)
+    answer = await asyncio.wait_for(cancel, 10)
+    assert (answer.ok, answer.code) == (False, "ALREADY_PAID")
+    await harness.until(request.order_no, "authorised")
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_nothing_dispensed_while_the_sale_is_being_settled(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "task_timeout", timedelta(seconds=2))
+    harness.stations.silent = True
+    request, handle = await harness.start_paid()
+    await harness.until(request.order_no, "paid", needs="dispenser_unanswered")
+    with harness.engine.begin() as db:
+        db.execute(text("SELECT 1 FROM fuel_order WHERE order_no = :no FOR UPDATE"), {"no": request.order_no})
+        await harness.complete(handle, harness.sale(order_no=request.order_no))
+        await asyncio.sleep(0.5)
+        decide = asyncio.create_task(harness.resolve(handle, ResolveAction.NOTHING_DISPENSED))
+        await asyncio.sleep(3)
+    assert not (await asyncio.wait_for(decide, 10)).ok
+    assert (await asyncio.wait_for(handle.result(), 10)).charge_fen == 14_700
     harness.assert_money_closed(request.order_no)
