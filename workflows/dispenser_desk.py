@@ -48,8 +48,9 @@ class DispenserDesk:
             self.late_sales.append(sale)
 
     def answer_arrived(self, result: CommandResult) -> None:
-        """Take an answer that came after nobody waited for it any more."""
-        if self._command is not None and result.command_id == self._command.command_id:
+        """Take an answer that came after nobody waited for it any more; UNKNOWN is none, so it wakes nobody."""
+        ours = self._command is not None and result.command_id == self._command.command_id
+        if ours and result.state is not CommandState.UNKNOWN:
             self._late_answer = result
 
     async def authorise(self) -> CommandResult:

@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from contracts.fill import ResolveAction
-from contracts.station import CommandState
+from contracts.station import CommandResult, CommandState
+from domain import ids
 from tests.workflows.harness import Harness
+from workflows.fill_and_pay import FillAndPay
 
 
 async def test_cancel_after_a_flagged_sale_keeps_the_money_for_the_decision(harness: Harness) -> None:
@@ -22,6 +24,21 @@ async def test_cancel_after_a_flagged_sale_keeps_the_money_for_the_decision(harn
     assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
     assert (await handle.result()).charge_fen == 14_700
     harness.assert_money_closed(request.order_no)
+
+
+async def test_an_unknown_reported_late_is_no_verdict(harness: Harness) -> None:
+    harness.stations.silent = True
+    request, handle = await harness.start_paid()
+    await harness.until(request.order_no, "paid", needs="dispenser_unanswered")
+    command = ids.authorise_command_id(request.order_no)
+
+    def result(state: CommandState) -> CommandResult:
+        return CommandResult(command_id=command, order_no=request.order_no, state=state, code="NO_ANSWER")
+
+    await handle.signal(FillAndPay.command_reported, result(CommandState.UNKNOWN))
+    await asyncio.sleep(1)
+    await handle.signal(FillAndPay.command_reported, result(CommandState.ACCEPTED))
+    await harness.until(request.order_no, "authorised")
 
 
 async def test_cancel_while_the_payment_is_being_posted(
