@@ -57,6 +57,7 @@ class PaymentDesk:
     def __init__(self, desk: OrderDesk, background: Background, owe: Callable[[RefundRequest], None]) -> None:
         self._desk, self._background, self._owe = desk, background, owe
         self.open: dict[str, Attempt] = {}
+        self._refused_codes: dict[str, Attempt] = {}
         self._posted: set[str] = set()
         self.surplus: set[str] = set()
         self.cancelling = False
@@ -102,12 +103,13 @@ class PaymentDesk:
                 return outcome
             await self._take(ref, outcome)
         if outcome.kind is OutcomeKind.FAILED:
+            self._refused_codes[ref.out_trade_no] = attempt
             self._background.start(self._bury_code(attempt))
         return outcome
 
     async def look(self, ref: AttemptRef) -> PaymentOutcome:
         """Ask the channel about an attempt, the truth behind every notification, and post or drop it."""
-        attempt = self.open.get(ref.out_trade_no)
+        attempt = self.open.get(ref.out_trade_no) or self._refused_codes.get(ref.out_trade_no)
         if attempt is None:
             return await self._look(ref)
         ladder = policy.PAYMENT_QUERY_LADDER
@@ -239,12 +241,16 @@ class PaymentDesk:
     async def _bury_code(self, attempt: Attempt) -> None:
         """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3).
 
-        WeChat takes no reversal in the first 15 seconds.
+        WeChat takes no reversal in the first 15 seconds. Money that came all the same is in the books by then and
+        stays there: reversing it would pay it back behind them.
         """
         early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
         await workflow.sleep(max(early, timedelta(0)))
         for pause in policy.PAYMENT_QUERY_LADDER[:4]:
-            closed = await self._reverse(attempt.ref)
+            async with attempt.lock:
+                if self.knows(attempt.ref.out_trade_no):
+                    return
+                closed = await self._reverse(attempt.ref)
             if closed.kind is not CloseKind.UNKNOWN:
                 return
             await workflow.sleep(pause)

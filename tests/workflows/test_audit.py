@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from contracts.fill import ResolveAction
+from contracts.fill import PayState, ResolveAction
 from contracts.station import CommandResult, CommandState
-from domain import ids
+from domain import ids, policy
+from domain.payment import PayMethod
 from tests.workflows.harness import Harness
 from workflows.fill_and_pay import FillAndPay
 
@@ -77,3 +78,21 @@ async def test_nothing_dispensed_while_the_sale_is_being_settled(
     assert not (await asyncio.wait_for(decide, 10)).ok
     assert (await asyncio.wait_for(handle.result(), 10)).charge_fen == 14_700
     harness.assert_money_closed(request.order_no)
+
+
+async def test_a_refused_code_that_captured_late_is_not_reversed_once_it_counts(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    answer = await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000001")
+    assert answer.state is PayState.FAILED
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.trades[number].state = "SUCCESS"
+    await harness.report(handle, number)
+    await handle.result()
+    assert harness.channel.net_of(order_no) == 14_700
+    harness.assert_money_closed(order_no)
