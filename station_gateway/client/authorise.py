@@ -56,6 +56,9 @@ async def authorise(point: Point, command: AuthoriseCommand) -> CommandResult:
     """Release a nozzle up to an amount; the result is stored before it is returned."""
     await _connected(point)
     async with point.lock:
+        known = point.outbox.result_of(command.command_id)
+        if known is not None:
+            return known
         try:
             result = await _checked(point, command)
         except (LinkError, IfsfError) as error:
@@ -150,6 +153,8 @@ async def stop(point: Point, command: StopCommand) -> CommandResult:
 
 async def _stopped(point: Point, command: StopCommand) -> CommandResult:
     if point.opened is None or point.opened.order_no != command.order_no:
+        if point.outbox.has_fuel_of(command.order_no):
+            return refused(command, "FUELLING", "fuel had flowed")
         return refused(command, "NOT_AUTHORISED")
     if not point.ready:
         return refused(command, "FP_OFFLINE")

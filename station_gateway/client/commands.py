@@ -52,7 +52,11 @@ class CommandDesk:
             del self._running[command.command_id]
 
     async def _execute(self, command: Command) -> CommandResult:
-        if self._now() >= command.expires_at:
+        """Execute a command that is new, or that a crash cut off between its intent and its result.
+
+        The second kind is never EXPIRED: the dispenser may be released, and only it can tell.
+        """
+        if self._now() >= command.expires_at and not self._outbox.is_open(command.command_id):
             result = answer(command, CommandState.EXPIRED, "EXPIRED")
         elif isinstance(command, AuthoriseCommand):
             result = await self._authorise(command)

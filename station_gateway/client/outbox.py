@@ -130,6 +130,14 @@ class Outbox:
         row = self._durable.execute("SELECT 1 FROM event WHERE natural_key = ?", (natural_key,)).fetchone()
         return row is not None
 
+    def has_fuel_of(self, order_no: str) -> bool:
+        """Return whether a sale with fuel is stored for an order."""
+        row = self._durable.execute(
+            "SELECT 1 FROM event WHERE json_extract(body, '$.o') = ? AND json_extract(body, '$.m') > 0",
+            (order_no,),
+        ).fetchone()
+        return row is not None
+
     def prune(self, before_ms: int) -> None:
         """Forget what was acknowledged before a moment."""
         with _transaction(self._relaxed) as db:
@@ -167,6 +175,13 @@ class Outbox:
         with _transaction(self._durable) as db:
             db.execute("DELETE FROM authorisation WHERE command_id = ?", (result.command_id,))
             _store_result(db, result, now_ms)
+
+    def is_open(self, command_id: str) -> bool:
+        """Return whether an authorisation of this command is open, confirmed or not."""
+        row = self._durable.execute(
+            "SELECT 1 FROM authorisation WHERE command_id = ?", (command_id,)
+        ).fetchone()
+        return row is not None
 
     def authorisations(self) -> list[OpenAuthorisation]:
         """Return what was open when the client last ran."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,30 @@ async def test_stop_before_flow_ends_the_order_without_fuel(tmp_path: Path) -> N
         assert (sale.order_no, sale.quantity_milli, sale.end_reason) == ("P-STOP", 0, EndReason.ZERO)
         again = await rig.hub.send(dataclasses.replace(stop_command("P-STOP"), command_id="stop-again"))
         assert (again.state, again.code) == (CommandState.REFUSED, "NOT_AUTHORISED")
+
+
+async def test_stop_after_the_fill_is_no_stop_before_fuel(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert rig.hub is not None
+        assert rig.client is not None
+        assert (await rig.hub.send(authorise_command("P-SOLD"))).state is CommandState.ACCEPTED
+        rig.lift_and_fill(1, 0x21, 1, None)
+        await eventually(lambda: rig.client and rig.client.outbox.has_fuel_of("P-SOLD"), what="the sale")
+        result = await rig.hub.send(stop_command("P-SOLD"))
+        assert (result.state, result.code) == (CommandState.REFUSED, "FUELLING")
+
+
+@pytest.mark.feature("003-D4")
+async def test_command_cut_off_by_a_crash_never_expires_while_the_pump_is_open(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert rig.hub is not None
+        assert rig.client is not None
+        command = authorise_command("P-CUT")
+        assert (await rig.hub.send(command)).state is CommandState.ACCEPTED
+        with sqlite3.connect(tmp_path / "data" / "outbox.sqlite3") as db:
+            db.execute("DELETE FROM result")
+        late = dataclasses.replace(command, expires_at=now() - timedelta(seconds=1))
+        assert (await rig.client.desk.take(late)).state is CommandState.ACCEPTED
 
 
 async def test_stop_while_fuel_flows_is_refused(tmp_path: Path) -> None:
