@@ -26,6 +26,7 @@ from activities.order_support import (
     due_fen,
     event,
     issue_receipt,
+    lasting_need,
     locked,
     moved,
     view_of,
@@ -144,7 +145,7 @@ class OrderMoneyActivities:
             if flag and request.charge_fen is None:
                 return self._leave_to_person(tx, order, place, flag, now)
             charge = checked.charge_fen if request.charge_fen is None else request.charge_fen
-            order = replace(order, charge_fen=charge, needs_person="")
+            order = replace(order, charge_fen=charge, needs_person=lasting_need(order))
             if order.mode is FillMode.POSTPAID:
                 return decided_credit_sale(tx, order, place, request, now)
             return self._settle(tx, order, place, request, now)
@@ -186,7 +187,7 @@ class OrderMoneyActivities:
         order = replace(
             moved(order, S.COMPLETED if done else S.DISPENSED, now),
             shortfall_fen=split.shortfall_fen,
-            needs_person="shortfall" if split.shortfall_fen else "",
+            needs_person="shortfall" if split.shortfall_fen else order.needs_person,
         )
         refund = None
         if split.rest_fen:

@@ -4,7 +4,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from activities.order_opening import sale_journal
-from activities.order_support import event, issue_receipt, moved, refund_request, refund_row, view_of
+from activities.order_support import (
+    event,
+    issue_receipt,
+    lasting_need,
+    moved,
+    refund_request,
+    refund_row,
+    view_of,
+)
 from activities.ports import Transaction
 from activities.records import AttemptRecord, OrderPlace, OrderRecord
 from contracts.orders import PostedPayment, PostVerdict, SettledSale, SettleSale
@@ -63,7 +71,8 @@ def return_all(
 ) -> tuple[OrderRecord, RefundRequest | None]:
     """Owe the whole prepayment back: journal, state, refund row and story."""
     tx.ledger.post(order.order_no, ledger.prepaid_returned(order.order_no, order.paid_fen), now)
-    order = replace(moved(order, S.REFUNDING, now), end_reason=reason[:256], charge_fen=0, needs_person="")
+    order = replace(moved(order, S.REFUNDING, now), end_reason=reason[:256], charge_fen=0)
+    order = replace(order, needs_person=lasting_need(order))
     refund = owe(tx, order, order.paid_fen, "all", reason[:80], now)
     tx.orders.add_events((event(order, "return", "refunding", now, actor=actor, detail=reason),))
     tx.orders.save(replace(order, updated_at=now))
@@ -131,7 +140,7 @@ def receivable_paid(
         paid_fen=attempt.amount_fen,
         paid_by=attempt.out_trade_no,
         cashier_id=attempt.cashier_id,
-        needs_person="",
+        needs_person=lasting_need(order),
     )
     detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元"
     key = f"pay:{attempt.out_trade_no}"

@@ -4,16 +4,13 @@ from dataclasses import replace
 
 from temporalio import activity
 
-from activities.order_support import Clock, event, locked, moved, view_of
+from activities.order_support import Clock, event, lasting_need, locked, moved, view_of
 from activities.ports import UnitOfWork
 from contracts import names
 from contracts.orders import EndOrder, FlagOrder, OrderView, RecordAuthorised, ResolveShortfall
 from domain import ledger
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus
-
-_OUTLIVES_THE_ORDER = ("payment_amount_mismatch",)
-"""Reasons that a person still has to settle after the order ended."""
 
 
 class OrderStepActivities:
@@ -30,7 +27,9 @@ class OrderStepActivities:
             order, place = locked(tx, request.order_no)
             if order.status is not OrderStatus.PAID:
                 return view_of(order, place)
-            order = replace(moved(order, OrderStatus.AUTHORISED, now), needs_person="", updated_at=now)
+            order = replace(
+                moved(order, OrderStatus.AUTHORISED, now), needs_person=lasting_need(order), updated_at=now
+            )
             detail = f"已授权，限额 {yuan(order.preset_fen)} 元，请提枪加注"
             tx.orders.save(order)
             tx.orders.add_events((event(order, "authorise", "authorised", now, detail=detail),))
@@ -70,7 +69,7 @@ class OrderStepActivities:
             order = replace(
                 moved(order, request.status, now),
                 end_reason=request.reason[:256],
-                needs_person=order.needs_person if order.needs_person in _OUTLIVES_THE_ORDER else "",
+                needs_person=lasting_need(order),
                 updated_at=now,
             )
             tx.orders.save(order)

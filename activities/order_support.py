@@ -70,6 +70,15 @@ def moved(order: OrderRecord, status: OrderStatus, now: datetime) -> OrderRecord
     return replace(order, status=status, ended_at=now if status.is_final else None)
 
 
+_OUTLIVES_THE_ORDER = ("payment_amount_mismatch",)
+"""Reasons that a person still has to settle after the order has gone on or ended."""
+
+
+def lasting_need(order: OrderRecord) -> str:
+    """Return what a person is still needed for after a step that otherwise needs nobody any more."""
+    return order.needs_person if order.needs_person in _OUTLIVES_THE_ORDER else ""
+
+
 def event(
     order: OrderRecord, key: str, kind: str, now: datetime, *, actor: str = "system", detail: str = ""
 ) -> EventRecord:

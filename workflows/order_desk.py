@@ -169,6 +169,11 @@ class OrderDesk:
                 request = FlagOrder(order_no=self.order.order_no, reason=reason, actor=actor, note=note)
                 self._keep(await self._run(OrderStepActivities.flag_order, request))
 
+    async def unflag(self, reason: str, actor: str = "system", note: str = "") -> None:
+        """Ask for a person no longer for this reason; what somebody is asked for otherwise stays."""
+        if self.order.needs_person == reason:
+            await self.flag("", actor, note)
+
     async def end(self, status: OrderStatus, actor: str, reason: str) -> None:
         """End an order that nobody paid."""
         async with self.lock:

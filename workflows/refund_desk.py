@@ -24,6 +24,7 @@ _PERSON = {
     RefundKind.INSUFFICIENT: "refund_balance_short",
 }
 RETURN_CASH = "return_cash"
+_SLOW = "refund_slow"
 _COUNTER = "COUNTER"
 _ATTENTION_AFTER_LOOKS = 5
 
@@ -72,11 +73,12 @@ class RefundDesk:
             await self._wait_for_channel(request, looks)
             looks += 1
             if looks == _ATTENTION_AFTER_LOOKS:
-                await self._desk.flag("refund_slow")
+                await self._desk.flag(_SLOW)
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:
                 outcome = await self._call(PaymentActivities.refund_payment, request)
         await self._desk.record_refund(outcome, *self._handed_back.pop(request.out_refund_no, ("system", "")))
+        await self._desk.unflag(_SLOW)
 
     async def _wait_for_channel(self, request: RefundRequest, looks: int) -> None:
         ladder = policy.REFUND_QUERY_LADDER
@@ -90,15 +92,18 @@ class RefundDesk:
         number = request.out_refund_no
         await self._desk.record_refund(outcome)
         at_counter = outcome.code == _COUNTER
-        await self._desk.flag(RETURN_CASH if at_counter else _PERSON[outcome.kind])
+        reason = RETURN_CASH if at_counter else _PERSON[outcome.kind]
+        await self._desk.flag(reason)
         self._waiting_person[number] = request
         patience = timedelta(minutes=30) if outcome.kind is RefundKind.INSUFFICIENT else None
         await _within(
-            lambda: number in self._retry or number in self._handed_back, patience, "等人工处理退款"
+            lambda: number in self._retry or number in self._handed_back,
+            patience,
+            "等人工处理退款",
         )
         del self._waiting_person[number]
         actor, note = self._retry.pop(number, ("system", ""))
-        await self._desk.flag("", actor, note)
+        await self._desk.unflag(reason, actor, note)
         if number in self._handed_back:
             return RefundOutcome(
                 kind=RefundKind.SUCCEEDED, out_refund_no=number, amount_fen=request.refund_fen, code=_COUNTER

@@ -1,17 +1,32 @@
 """What an outside auditor tried to break: each test is one way in which money or fuel could have gone astray."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
 from contracts.fill import PayState, ResolveAction
+from contracts.payment import PaymentOutcome, RefundOutcome, RefundRequest
 from contracts.station import CommandResult, CommandState
 from domain import ids, policy
-from domain.payment import PayMethod
+from domain.payment import OutcomeKind, PayMethod, RefundKind
 from tests.workflows.harness import Harness
 from workflows.fill_and_pay import FillAndPay
+
+
+def slowly(harness: Harness, times: int) -> Callable[[RefundRequest], RefundOutcome]:
+    """Return a refund query that says PROCESSING so often, then the truth."""
+    ask, left = harness.channel.refund, iter(range(times))
+
+    def query(request: RefundRequest) -> RefundOutcome:
+        if next(left, None) is None:
+            harness.channel.query_refund = type(harness.channel).query_refund.__get__(harness.channel)  # type: ignore[method-assign]
+            return ask(request)
+        return RefundOutcome(kind=RefundKind.PROCESSING, out_refund_no=request.out_refund_no)
+
+    return query
 
 
 async def test_cancel_after_a_flagged_sale_keeps_the_money_for_the_decision(harness: Harness) -> None:
@@ -96,3 +111,54 @@ async def test_a_refused_code_that_captured_late_is_not_reversed_once_it_counts(
     await handle.result()
     assert harness.channel.net_of(order_no) == 14_700
     harness.assert_money_closed(order_no)
+
+
+async def test_a_slow_refund_asks_for_nobody_once_it_is_done(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "REFUND_QUERY_LADDER", (timedelta(milliseconds=50),))
+    slow = RefundOutcome(kind=RefundKind.PROCESSING, out_refund_no="")
+    harness.channel.script["refund"] = [slow]
+    monkeypatch.setattr(harness.channel, "query_refund", slowly(harness, 7))
+    request, handle = await harness.start_authorised()
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await handle.result()
+    assert harness.order(request.order_no)["needs_person"] == ""
+
+
+async def test_a_finished_refund_leaves_a_flagged_sale_to_its_person(harness: Harness) -> None:
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="kiosk")
+    first, second = ids.out_trade_no(request.order_no, 1), ids.out_trade_no(request.order_no, 2)
+    harness.channel.customer_pays(first)
+    harness.channel.customer_pays(second)
+    harness.channel.script["refund"] = [RefundOutcome(kind=RefundKind.INSUFFICIENT, out_refund_no="")]
+    await harness.report(handle, first)
+    await harness.until(request.order_no, "authorised", needs="refund_balance_short")
+    await harness.complete(handle, harness.sale(order_no=request.order_no, amount_fen=99_900))
+    await harness.until(request.order_no, "authorised", needs="amount_mismatch")
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    await asyncio.sleep(0.5)
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
+    assert (await handle.result()).charge_fen == 14_700
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_counts(
+    harness: Harness,
+) -> None:
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="kiosk")
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.script["query"] = [
+        PaymentOutcome(kind=OutcomeKind.SUCCEEDED, out_trade_no=number, transaction_id="42x", amount_fen=1)
+    ]
+    await harness.report(handle, number)
+    await harness.until(order_no, "unpaid", needs="payment_amount_mismatch")
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
