@@ -88,7 +88,10 @@ class RefundDesk:
         self._poked.discard(number)
 
     async def _wait_for_person(self, request: RefundRequest, outcome: RefundOutcome) -> RefundOutcome:
-        """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself."""
+        """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself.
+
+        A report of the channel ends the wait too: finance may have mended the refund at the channel's own desk.
+        """
         number = request.out_refund_no
         await self._desk.record_refund(outcome)
         at_counter = outcome.code == _COUNTER
@@ -97,11 +100,12 @@ class RefundDesk:
         self._waiting_person[number] = request
         patience = timedelta(minutes=30) if outcome.kind is RefundKind.INSUFFICIENT else None
         await _within(
-            lambda: number in self._retry or number in self._handed_back,
+            lambda: number in self._retry or number in self._handed_back or number in self._poked,
             patience,
             "等人工处理退款",
         )
         del self._waiting_person[number]
+        self._poked.discard(number)
         actor, note = self._retry.pop(number, ("system", ""))
         await self._desk.unflag(reason, actor, note)
         if number in self._handed_back:

@@ -1,7 +1,5 @@
 """Return a surplus: money that reached an order whose process has already ended goes back once."""
 
-from datetime import timedelta
-
 from temporalio import workflow
 
 from workflows.order_desk import Background, OrderDesk
@@ -44,11 +42,12 @@ class ReturnSurplus:
         if loaded.view is None or loaded.attempt is None:
             return "unknown_attempt"
         self._desk.view = loaded.view
-        for pause in (*policy.PAYMENT_QUERY_LADDER, timedelta(0)):
+        outcome, looks = await self._payments.look(loaded.attempt), 0
+        while outcome.kind not in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
+            ladder = policy.PAYMENT_QUERY_LADDER
+            await workflow.sleep(ladder[min(looks, len(ladder) - 1)])
+            looks += 1
             outcome = await self._payments.look(loaded.attempt)
-            if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
-                break
-            await workflow.sleep(pause)
         await workflow.wait_condition(lambda: self._background.is_idle)
         self._desk.tell(stage=True)
         return "returned" if outcome.kind is OutcomeKind.SUCCEEDED else str(outcome.kind)

@@ -6,14 +6,17 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
+from temporalio.testing import WorkflowEnvironment
 
 from contracts.fill import PayState, ResolveAction
-from contracts.payment import PaymentOutcome, RefundOutcome, RefundRequest
+from contracts.payment import PaymentOutcome, PaymentReported, RefundOutcome, RefundRequest
 from contracts.station import CommandResult, CommandState
 from domain import ids, policy
 from domain.payment import OutcomeKind, PayMethod, RefundKind
 from tests.workflows.harness import Harness
+from tests.workflows.test_deadlines import finish
 from workflows.fill_and_pay import FillAndPay
+from workflows.return_surplus import ReturnSurplus
 
 
 def slowly(harness: Harness, times: int) -> Callable[[RefundRequest], RefundOutcome]:
@@ -143,6 +146,38 @@ async def test_a_finished_refund_leaves_a_flagged_sale_to_its_person(harness: Ha
     assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
     assert (await handle.result()).charge_fen == 14_700
     harness.assert_money_closed(request.order_no)
+
+
+async def test_a_refund_that_finance_mended_at_the_channel_ends_by_its_report(harness: Harness) -> None:
+    harness.channel.script["refund"] = [RefundOutcome(kind=RefundKind.ABNORMAL, out_refund_no="")]
+    request, handle = await harness.start_authorised()
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs="refund_abnormal")
+    number = ids.out_trade_no(request.order_no, 1)
+    report = PaymentReported(out_trade_no=number, out_refund_no=ids.out_refund_no(number, "rest"))
+    await handle.signal(FillAndPay.payment_reported, report)
+    assert (await handle.result()).status == "completed"
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_a_surplus_is_asked_about_until_the_channel_knows(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    assert (await finish(time_skipping_env, handle)).status == "expired"
+    number = ids.out_trade_no(request.order_no, 1)
+    skipping.channel.trades[number].state = "SUCCESS"
+    unknown = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="")
+    skipping.channel.script["query"] = [unknown] * (len(policy.PAYMENT_QUERY_LADDER) + 3)
+    outcome = await skipping.client.execute_workflow(
+        ReturnSurplus.run,
+        PaymentReported(out_trade_no=number),
+        id=ids.surplus_workflow_id(number),
+        task_queue=skipping.queue,
+    )
+    assert outcome == "returned"
+    skipping.assert_money_closed(request.order_no)
 
 
 async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_counts(
