@@ -128,7 +128,8 @@ class OrderMoneyActivities:
         now, sale = self._clock(), request.sale
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
-            if order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
+            decided = order.charge_fen > 0
+            if decided or order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
                 return SettledSale(view=view_of(order, place), refund=open_refund(tx, order))
             checked = check_amount(
                 device_fen=sale.amount_fen,

@@ -180,13 +180,16 @@ class OrderDesk:
             request = EndOrder(order_no=self.order.order_no, status=status, actor=actor, reason=reason)
             self._keep(await self._run(OrderStepActivities.end_order, request))
 
-    async def resolve_shortfall(self, *, collected: bool, actor: str, note: str) -> None:
-        """Post a person's decision about a shortfall."""
+    async def resolve_shortfall(self, *, collected: bool, actor: str, note: str) -> bool:
+        """Post a person's decision about a shortfall; False when somebody was faster."""
         async with self.lock:
+            if self.order.shortfall_fen == 0:
+                return False
             request = ResolveShortfall(
                 order_no=self.order.order_no, collected=collected, actor=actor, note=note
             )
             self._keep(await self._run(OrderStepActivities.resolve_shortfall, request))
+            return True
 
 
 class Background:

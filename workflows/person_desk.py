@@ -221,13 +221,16 @@ class PersonDesk:
         settled = await self._desk.settle(sale, charge_fen=charge, actor=command.actor, note=command.note)
         if settled.refund is not None:
             self._refunds.owe(settled.refund)
+        if settled.view.charge_fen != charge:
+            return self._no("NOT_WAITING", f"已由他人核定 {yuan(settled.view.charge_fen)} 元")
         return self._yes(f"已核定 {yuan(charge)} 元")
 
     async def _decide_shortfall(self, command: ResolveCommand) -> CommandAnswer:
-        if self._desk.order.shortfall_fen == 0:
-            return self._no("NOT_WAITING", "订单没有差额")
         collected = command.action is ResolveAction.COLLECT_CASH
-        await self._desk.resolve_shortfall(collected=collected, actor=command.actor, note=command.note)
+        if not await self._desk.resolve_shortfall(
+            collected=collected, actor=command.actor, note=command.note
+        ):
+            return self._no("NOT_WAITING", "订单没有差额，或已由他人处理")
         return self._yes("差额已收" if collected else "差额已核销")
 
     async def _decide_nothing(self, command: ResolveCommand) -> CommandAnswer:

@@ -1,14 +1,14 @@
 """What an outside auditor tried to break: each test is one way in which money or fuel could have gone astray."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.fill import PayState, ResolveAction
+from contracts.fill import CommandAnswer, PayState, ResolveAction
 from contracts.payment import PaymentOutcome, PaymentReported, RefundOutcome, RefundRequest
 from contracts.station import CommandResult, CommandState
 from domain import ids, policy
@@ -17,6 +17,8 @@ from tests.workflows.harness import Harness
 from tests.workflows.test_deadlines import finish
 from workflows.fill_and_pay import FillAndPay
 from workflows.return_surplus import ReturnSurplus
+
+_TIMER = "timer_started_event_attributes"
 
 
 def slowly(harness: Harness, times: int) -> Callable[[RefundRequest], RefundOutcome]:
@@ -30,6 +32,22 @@ def slowly(harness: Harness, times: int) -> Callable[[RefundRequest], RefundOutc
         return RefundOutcome(kind=RefundKind.PROCESSING, out_refund_no=request.out_refund_no)
 
     return query
+
+
+async def both(
+    harness: Harness,
+    order_no: str,
+    first: Callable[[], Awaitable[CommandAnswer]],
+    second: Callable[[], Awaitable[CommandAnswer]],
+) -> list[CommandAnswer]:
+    """Send two commands so that the second arrives while the first one's transaction waits for the row."""
+    with harness.engine.begin() as db:
+        db.execute(text("SELECT 1 FROM fuel_order WHERE order_no = :no FOR UPDATE"), {"no": order_no})
+        one = asyncio.ensure_future(first())
+        await asyncio.sleep(0.5)
+        two = asyncio.ensure_future(second())
+        await asyncio.sleep(3)
+    return list(await asyncio.wait_for(asyncio.gather(one, two), 10))
 
 
 async def test_cancel_after_a_flagged_sale_keeps_the_money_for_the_decision(harness: Harness) -> None:
