@@ -36,13 +36,14 @@ class DispenserDesk:
         return self.sale is not None and self.sale.quantity_milli > 0
 
     def sale_arrived(self, sale: SaleRecord) -> None:
-        """Take a sale; the same natural key counts once."""
+        """Take a sale; the same natural key counts once. One of another station settles nothing here."""
         if sale.natural_key in self._seen:
             return
         self._seen.add(sale.natural_key)
         view = self._desk.view
         ended = view is not None and (view.status is OrderStatus.REFUNDING or view.status.is_final)
-        if self.sale is None and not ended and not self._opened_by_sale:
+        foreign = view is not None and view.station_code != sale.station_code
+        if self.sale is None and not ended and not foreign and not self._opened_by_sale:
             self.sale = sale
         elif sale.quantity_milli:
             self.late_sales.append(sale)

@@ -215,3 +215,13 @@ async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_
     assert (await harness.cash(handle, 14_700)).ok
     await handle.result()
     assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
+
+
+async def test_a_sale_of_another_station_never_settles_this_order(harness: Harness) -> None:
+    request, handle = await harness.start_authorised()
+    foreign = harness.sale(order_no=request.order_no, station_code="ST999", quantity_milli=0, amount_fen=0)
+    await harness.complete(handle, foreign)
+    await asyncio.sleep(0.5)
+    assert harness.order(request.order_no)["status"] == "authorised"
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    assert (await handle.result()).charge_fen == 14_700
