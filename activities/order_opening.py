@@ -163,6 +163,8 @@ class OrderOpeningActivities:
             due = order.preset_fen if order.mode is FillMode.PREPAID else order.charge_fen
             if order.status not in _PAYABLE or due <= 0:
                 return BegunAttempt(view=view_of(order, place), refused="not_payable")
+            if len(attempts) >= policy.MOST_ATTEMPTS and request.pay.method is not PayMethod.CASH:
+                return BegunAttempt(view=view_of(order, place), refused="too_many_payments")
             attempt = self._new_attempt(
                 tx, order, place, request.pay, request.command_id, len(attempts) + 1, due, now
             )

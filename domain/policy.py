@@ -28,6 +28,8 @@ NOT_FOUND_GRACE = timedelta(seconds=30)
 PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 300, 600, 1800))
 """When an unreported or unknown payment is asked for; the last step repeats."""
 REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
+MOST_ATTEMPTS = 100
+"""Payments that screens may ask for on one order; numbers end at 999 and each is watched. Cash is always taken."""
 MIN_PREPAID_FEN = 100
 MAX_PREPAID_FEN = 500_000
 """A prepaid fill is between 1 and 5,000 yuan (a truck's tank), so a slip of the finger is refused."""

@@ -41,6 +41,7 @@ _REFUSED_ZH = {
     "already_paid": "已由其他终端支付",
     "not_payable": "订单当前不能付款",
     "payer_unknown": "请先登录微信小程序",
+    "too_many_payments": "付款次数过多，请到柜台付现金",
 }
 _FAILED_ZH = {
     "NOT_ENOUGH": "余额不足，请换一种付款方式",
