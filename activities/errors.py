@@ -1,5 +1,6 @@
 """Error mapping: domain and port errors to Temporal's, in one place. Workflows match on these type constants."""
 
+from datetime import timedelta
 from typing import Final, NoReturn
 
 from temporalio.exceptions import ApplicationError
@@ -11,6 +12,8 @@ ERR_ILLEGAL_MOVE: Final = "IllegalMove"
 ERR_LEDGER_CONFLICT: Final = "LedgerConflict"
 ERR_ORDER_UNKNOWN: Final = "OrderUnknown"
 ERR_PLACE_UNKNOWN: Final = "PlaceUnknown"
+_PLACE_UNKNOWN_AGAIN: Final = timedelta(minutes=10)
+"""Setting up a nozzle takes days, and every retry writes history: each ten seconds would fill it in one day."""
 
 
 class OrderUnknownError(Exception):
@@ -34,6 +37,8 @@ def raise_mapped(error: Exception) -> NoReturn:
         case OrderUnknownError():
             raise ApplicationError(str(error), type=ERR_ORDER_UNKNOWN, non_retryable=True) from error
         case PlaceUnknownError():
-            raise ApplicationError(str(error), type=ERR_PLACE_UNKNOWN) from error
+            raise ApplicationError(
+                str(error), type=ERR_PLACE_UNKNOWN, next_retry_delay=_PLACE_UNKNOWN_AGAIN
+            ) from error
         case _:
             raise error

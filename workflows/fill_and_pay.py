@@ -158,9 +158,11 @@ class FillAndPay:
         if shut is Shut.CLOSED:
             await self._desk.end(S.EXPIRED, "system", "超时未付款")
             return
-        self._deadline = workflow.now() + timedelta(seconds=20)
+        pause = timedelta(seconds=20)
         if later(workflow.info().start_time + 2 * policy.PAYMENT_WINDOW):
             await self._desk.flag("close_unconfirmed")
+            pause = policy.PAYMENT_QUERY_LADDER[-1]
+        self._deadline = workflow.now() + pause
 
     async def _handle_reports(self) -> None:
         """Ask the channel about what it reported: the report is a hint, the query is the truth."""

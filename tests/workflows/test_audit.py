@@ -9,12 +9,12 @@ from sqlalchemy import text
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.fill import CommandAnswer, PayState, ResolveAction
-from contracts.payment import PaymentOutcome, PaymentReported, RefundOutcome, RefundRequest
+from contracts.payment import CloseOutcome, PaymentOutcome, PaymentReported, RefundOutcome, RefundRequest
 from contracts.station import CommandResult, CommandState
 from domain import ids, policy
-from domain.payment import OutcomeKind, PayMethod, RefundKind
+from domain.payment import CloseKind, OutcomeKind, PayMethod, RefundKind
 from tests.workflows.harness import Harness
-from tests.workflows.test_deadlines import finish
+from tests.workflows.test_deadlines import finish, skip
 from workflows.fill_and_pay import FillAndPay
 from workflows.return_surplus import ReturnSurplus
 
@@ -238,3 +238,29 @@ async def test_a_screen_cannot_wear_an_order_out_with_payments(
     assert states == [PayState.WAITING, PayState.WAITING, PayState.NOT_PAYABLE]
     assert (await harness.cash(handle, 14_700)).ok
     assert (await handle.result()).status == "completed"
+
+
+async def test_a_sale_of_an_unknown_nozzle_waits_in_long_steps(harness: Harness) -> None:
+    handle = await harness.start_sale(harness.sale(nozzle=7))
+    for _ in range(100):
+        history = await handle.fetch_history()
+        timers = [e.timer_started_event_attributes for e in history.events if e.HasField(_TIMER)]
+        if timers:
+            break
+        await asyncio.sleep(0.1)
+    assert timers[0].start_to_fire_timeout.ToTimedelta() >= timedelta(minutes=5)
+
+
+async def test_a_close_that_stays_unknown_is_tried_ever_more_seldom(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    unknown = CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no="")
+    skipping.channel.script["close"] = [unknown] * 200
+    request = skipping.start_request()
+    _, handle = await skipping.start(request)
+    await skip(time_skipping_env, skipping, timedelta(hours=5))
+    assert skipping.order(request.order_no)["needs_person"] == "close_unconfirmed"
+    assert skipping.channel.count("close") < 40
+    skipping.channel.script["close"] = []
+    assert (await skipping.cancel(handle)).ok
+    assert (await handle.result()).status == "cancelled"
