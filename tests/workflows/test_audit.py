@@ -18,8 +18,6 @@ from tests.workflows.test_deadlines import finish, skip
 from workflows.fill_and_pay import FillAndPay
 from workflows.return_surplus import ReturnSurplus
 
-_TIMER = "timer_started_event_attributes"
-
 
 def slowly(harness: Harness, times: int) -> Callable[[RefundRequest], RefundOutcome]:
     """Return a refund query that says PROCESSING so often, then the truth."""
@@ -217,6 +215,47 @@ async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_
     assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
 
 
+async def test_two_people_decide_one_shortfall_and_one_of_them_is_told(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "task_timeout", timedelta(seconds=2))
+    request, handle = await harness.start_authorised(amount_fen=10_000)
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs="shortfall")
+    answers = await both(
+        harness,
+        request.order_no,
+        lambda: harness.resolve(handle, ResolveAction.WRITE_OFF),
+        lambda: harness.resolve(handle, ResolveAction.COLLECT_CASH),
+    )
+    assert [a.ok for a in answers] == [True, False]
+    await handle.result()
+    assert (harness.balance("5060", request.order_no), harness.balance("1090", request.order_no)) == (
+        4_700,
+        0,
+    )
+
+
+async def test_two_people_decide_one_amount_and_the_first_decision_stands(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "task_timeout", timedelta(seconds=2))
+    sale = harness.sale(amount_fen=99_900)
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid", needs="amount_mismatch")
+    answers = await both(
+        harness,
+        order_no,
+        lambda: harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700),
+        lambda: harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_600),
+    )
+    assert [a.ok for a in answers] == [True, False]
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
 async def test_a_sale_of_another_station_never_settles_this_order(harness: Harness) -> None:
     request, handle = await harness.start_authorised()
     foreign = harness.sale(order_no=request.order_no, station_code="ST999", quantity_milli=0, amount_fen=0)
@@ -244,7 +283,8 @@ async def test_a_sale_of_an_unknown_nozzle_waits_in_long_steps(harness: Harness)
     handle = await harness.start_sale(harness.sale(nozzle=7))
     for _ in range(100):
         history = await handle.fetch_history()
-        timers = [e.timer_started_event_attributes for e in history.events if e.HasField(_TIMER)]
+        started = [e for e in history.events if e.HasField("timer_started_event_attributes")]
+        timers = [e.timer_started_event_attributes for e in started]
         if timers:
             break
         await asyncio.sleep(0.1)
