@@ -1,5 +1,7 @@
 """Commands of people on one order: pay from any screen, take cash, cancel with a reason, decide what is unclear."""
 
+import asyncio
+
 from temporalio import workflow
 
 from workflows.dispenser_desk import DispenserDesk
@@ -59,6 +61,7 @@ class PersonDesk:
         self._desk, self._payments, self._refunds = desk, payments, refunds
         self._dispenser = dispenser
         self.flagged_sale: SaleRecord | None = None
+        self._till = asyncio.Lock()
 
     def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
         """Return what the screen shows after a channel's answer."""
@@ -121,8 +124,15 @@ class PersonDesk:
         return answer
 
     async def take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
-        """Take the whole amount at the counter; an open attempt is closed first, and money that it brought wins."""
+        """Take the whole amount at the counter; an open attempt is closed first, and money that it brought wins.
+
+        One cashier at a time: the second one is told before taking the customer's money, not after.
+        """
         await self._opened()
+        async with self._till:
+            return await self._take_cash(command_id, command)
+
+    async def _take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
         order = self._desk.order
         if order.status not in _PAYABLE or order.due_fen <= 0:
             return self._no("NOT_PAYABLE", "订单当前不能收款")

@@ -7,7 +7,13 @@ from sqlalchemy import Engine, text
 
 from workers.story.people import Addresses, Forecourt, Line
 
-_OPEN = "status NOT IN ('completed', 'refunded', 'expired', 'cancelled')"
+_OPEN = """
+SELECT o.order_no, o.status, o.needs_person FROM fuel_order o
+WHERE o.status NOT IN ('completed', 'refunded', 'expired', 'cancelled')
+   OR EXISTS (SELECT 1 FROM payment_attempt a WHERE a.order_no = o.order_no AND a.status = 'open')
+   OR EXISTS (SELECT 1 FROM refund r WHERE r.order_no = o.order_no AND r.status <> 'succeeded')
+ORDER BY o.created_at
+"""
 _BY_ATTEMPT = """
 SELECT a.out_trade_no, CASE WHEN a.status = 'succeeded' THEN a.amount_fen ELSE 0 END AS paid_fen,
        coalesce(sum(r.amount_fen) FILTER (WHERE r.status = 'succeeded'), 0)::bigint AS refunded_fen
@@ -56,9 +62,8 @@ def _rows(engine: Engine, sql: str, **values: Any) -> list[dict[str, Any]]:
 
 
 def open_orders(engine: Engine) -> list[dict[str, Any]]:
-    """Return the orders that have not ended."""
-    sql = f"SELECT order_no, status, needs_person FROM fuel_order WHERE {_OPEN} ORDER BY created_at"  # noqa: S608
-    return _rows(engine, sql)
+    """Return the orders that have not ended, or whose other attempts and refunds have not."""
+    return _rows(engine, _OPEN)
 
 
 def compare(engine: Engine, addresses: Addresses) -> Comparison:
