@@ -23,7 +23,7 @@ $(STAMP): requirements/dev.txt requirements/bootstrap.txt
 	@echo "· installing the requirements (a first run downloads about 120 MB)"
 	@$(BIN)/python -c "import uv" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync -q --require-hashes --compile-bytecode requirements/dev.txt
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip sync -q --require-hashes --compile-bytecode requirements/dev.txt
 	@$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 	@echo "· ready"
