@@ -54,7 +54,7 @@ class EmbeddedPostgres:
 
     def conninfo(self, database: str = "postgres") -> str:
         """The libpq connection string of one of its databases."""
-        return f"host={self.socket_folder} port={_PORT} user=postgres dbname={database}"
+        return f"host='{self.socket_folder}' port={_PORT} user=postgres dbname={database}"
 
     def spec(self) -> ServiceSpec:
         """How the supervisor runs it. SIGINT is PostgreSQL's fast shutdown.

@@ -19,6 +19,7 @@ from domain.quantity import quantity_text
 from workers.embedded.process import StackError
 from workers.embedded.services import StackOptions
 from workers.embedded.stack import EmbeddedStack
+from workers.embedded.state import FolderLock
 from workers.story.ledgers import Comparison, compare, open_orders
 from workers.story.people import Addresses, Cashier, Driver, Forecourt, Json, Screen, StoryError
 from workers.up import box, data_folder
@@ -230,11 +231,20 @@ def tell_story(stack: EmbeddedStack) -> int:
         engine.dispose()
 
 
+def _clear(folder: Path) -> None:
+    """Remove the last demo's data; raises StackError when a stack still runs on them."""
+    if folder.exists():
+        lock = FolderLock(folder)
+        lock.acquire()
+        lock.release()
+        shutil.rmtree(folder)
+
+
 def main() -> int:
     """The command. The demo has a data folder of its own, made anew each time."""
     folder = Path(f"{data_folder()}-demo")
-    shutil.rmtree(folder, ignore_errors=True)
     try:
+        _clear(folder)
         with EmbeddedStack(
             folder, options=StackOptions(rate=20), say=lambda line: print(line, flush=True)
         ) as stack:
