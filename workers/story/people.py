@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from db.seed import STAFF_PASSWORD, STATION, TERMINAL_SECRETS
-from workers.embedded.demo_station import NOZZLES_BY_NUMBER, DemoNozzle
+from workers.embedded.demo_station import NOZZLES_BY_NUMBER
 
 Json = dict[str, Any]
 _TIMEOUT_S = 40
@@ -256,8 +256,3 @@ class Forecourt:
     def sales(self) -> list[Json]:
         """Return the dispensers' own ledger."""
         return list(self.line.must("GET", "/ledger?limit=100000")["sales"])
-
-
-def place_of(nozzle_no: int) -> DemoNozzle:
-    """Return where a nozzle of the demo station hangs."""
-    return NOZZLES_BY_NUMBER[nozzle_no]
