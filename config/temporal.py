@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, TLSConfig
 
 from config.payload_codec import AesGcmCodec
+from config.payload_converter import PYDANTIC
 from config.settings import Settings, SettingsError
 
 _RETRY_S = 0.5
@@ -22,8 +22,8 @@ def data_converter(settings: Settings) -> DataConverter:
     """The pydantic converter, with encryption when keys are set."""
     ring = settings.codec_key_ring
     if not ring:
-        return pydantic_data_converter
-    return dataclasses.replace(pydantic_data_converter, payload_codec=AesGcmCodec(ring))
+        return PYDANTIC
+    return dataclasses.replace(PYDANTIC, payload_codec=AesGcmCodec(ring))
 
 
 @cache

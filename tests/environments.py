@@ -10,10 +10,10 @@ from pathlib import Path
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
+from config.payload_converter import PYDANTIC
 from contracts.names import SearchAttribute
 from workers.embedded.temporal import DYNAMIC_CONFIG, attribute_type
 
@@ -47,7 +47,7 @@ async def start_dev_server() -> WorkflowEnvironment:
     """The dev server in memory, without its dispatch quota of 20 a second (it would cost 50 ms a hop)."""
     extra = [part for one in DYNAMIC_CONFIG for part in ("--dynamic-config-value", one)]
     environment = await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
+        data_converter=PYDANTIC,
         dev_server_existing_path=binary("temporal"),
         dev_server_extra_args=extra,
         dev_server_log_level="error",
@@ -59,7 +59,7 @@ async def start_dev_server() -> WorkflowEnvironment:
 async def start_time_skipping() -> WorkflowEnvironment:
     """The test server that skips time."""
     environment = await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter,
+        data_converter=PYDANTIC,
         test_server_existing_path=binary("temporal-test-server"),
     )
     await add_search_attributes(environment.client)

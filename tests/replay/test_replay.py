@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from config.payload_converter import PYDANTIC
 from tests.replay import fingerprints
 from tests.replay.changed import OneActivityMore
 from tests.replay.changed_less import OneActivityLess
@@ -43,9 +43,7 @@ def history(name: str) -> WorkflowHistory:
 
 def replayer(*workflows: type) -> Replayer:
     """Return a replayer as the production worker is: the same runner, the same converter."""
-    return Replayer(
-        workflows=workflows, workflow_runner=workflow_runner(), data_converter=pydantic_data_converter
-    )
+    return Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=PYDANTIC)
 
 
 @pytest.mark.parametrize("name", NAMES)
