@@ -1,4 +1,4 @@
-"""The FastAPI application: everything versioned under /v1, probes beside it, the console mounted on request."""
+"""The FastAPI application: everything versioned under /v1, probes and pages beside it, the console mounted on request."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from api.auth.roles import Role
 from api.deps import ApiDeps, Services
 from api.errors import Problem
 from api.middleware import RequestMiddleware
-from api.routes import cashier, fills, health, identity, notify, orders, stations, terminal
+from api.routes import cashier, fills, health, identity, notify, orders, pages, stations, terminal
 
 _DESCRIPTION = """Fill and pay for petrol, diesel, gas and charging.
 
@@ -89,11 +89,13 @@ def create_app(deps: ApiDeps, *, mounts: Sequence[Mount] = ()) -> FastAPI:
         description=_DESCRIPTION + (_SANDBOX if deps.sandbox else ""),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own pages load scripts from a third party's host: api/routes/pages.py
+        redoc_url=None,
         responses={"4XX": {"model": Problem, "description": "A refusal, as a problem"}},
     )
     app.state.services = parts
     errors.install(app)
-    for module in (identity, stations, fills, orders, cashier, terminal, notify, health):
+    for module in (identity, stations, fills, orders, cashier, terminal, notify, health, pages):
         app.include_router(module.router)
     _document_access(app)
     for mount in mounts:

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from api.access import route_access
 from api.auth.roles import Role
-from api.routes import cashier, fills, health, identity, notify, orders, stations, terminal
+from api.routes import cashier, fills, health, identity, notify, orders, pages, stations, terminal
 from domain import policy
 from domain.order import ALLOWED, INITIAL, FillMode, OrderStatus
 from workflows.wording import PERSON_ZH, WAITS_FOR
@@ -81,7 +81,7 @@ def person_table() -> str:
 def route_table() -> str:
     """Return every route with the roles that it declares."""
     app = FastAPI()
-    for module in (cashier, fills, health, identity, notify, orders, stations, terminal):
+    for module in (cashier, fills, health, identity, notify, orders, pages, stations, terminal):
         app.include_router(module.router)
     columns = [role for role in Role if role is not Role.ANYONE]
     lines = [f"| route | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
