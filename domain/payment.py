@@ -5,6 +5,7 @@ SUCCEEDED or FAILED. Releasing, refunding or charging again on UNKNOWN is a bug.
 """
 
 from enum import StrEnum
+from typing import assert_never
 
 
 class PayMethod(StrEnum):
@@ -21,8 +22,17 @@ class PayMethod(StrEnum):
 
     @property
     def channel(self) -> str:
-        """Return the channel that carries the money: `wechat` or `cash`."""
-        return "cash" if self is PayMethod.CASH else "wechat"
+        """Return the channel that carries the money: `wechat` or `cash`.
+
+        Names every method, so that a new one cannot fall to a channel by default: mypy, or an AssertionError, asks.
+        """
+        match self:
+            case PayMethod.WECHAT_JSAPI | PayMethod.WECHAT_NATIVE | PayMethod.WECHAT_CODE:
+                return "wechat"
+            case PayMethod.CASH:
+                return "cash"
+            case _:
+                assert_never(self)
 
     @property
     def label_zh(self) -> str:
