@@ -1,6 +1,6 @@
 """A cashier's work in a real browser: find the unpaid sale, take cash, cancel another with a reason.
 
-With JIAZHU_SCREENSHOTS=1 the pictures of docs/img are taken anew.
+With JIAZHU_SCREENSHOTS=1 pictures of its made-up data are put into build/pictures.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not Path(BINARY).exists(), reason="needs Debian's Chromium"),
 ]
-PICTURES = Path(__file__).resolve().parents[2] / "docs" / "img"
+PICTURES = Path(__file__).resolve().parents[2] / "build" / "pictures"
 MAX_PICTURE = 300 * 1024
 
 
@@ -95,6 +95,7 @@ def _login(chrome: Chrome, url: str, name: str) -> None:
 def _picture(chrome: Chrome, name: str, *, whole: bool = False) -> None:
     if os.environ.get("JIAZHU_SCREENSHOTS"):
         path = PICTURES / f"console-{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         chrome.picture(path, whole=whole)
         assert path.stat().st_size < MAX_PICTURE, f"{path} is too large"
 
