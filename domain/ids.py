@@ -57,18 +57,8 @@ def order_no_of_trade(trade_no: str) -> str:
 
 
 def out_refund_no(trade_no: str, purpose: str) -> str:
-    """Return the refund number of an attempt for one purpose (`rest`, `all`, `surplus`): same purpose, same number."""
+    """Return the refund number of an attempt for one purpose (`rest`, `all`, `surplus`, `mismatch`): same purpose, same number."""
     return f"{trade_no}R{purpose}"
-
-
-def trade_no_of_refund(refund_no: str) -> str:
-    """Return the out_trade_no inside a refund number; the inverse of `out_refund_no`.
-
-    Raises ValueError when it is not one of ours.
-    """
-    trade_no = refund_no[: ORDER_NO_LENGTH + 4]
-    order_no_of_trade(trade_no)
-    return trade_no
 
 
 def authorise_command_id(order_no: str) -> str:

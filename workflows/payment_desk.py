@@ -44,11 +44,13 @@ class Attempt:
     ref: AttemptRef
     begun_at: datetime
     next_look: datetime
+    placed_at: datetime
+    """When the channel was last asked to place it; the channel may not know it yet for a while."""
     looks: int = 0
     confirming: bool = False
     """A pay code with its own ladder beside the main line."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Charging, asking and ending take turns: a reversal between a query and its posting would pay out twice."""
+    """Placing, charging, asking and ending take turns: a reversal between a query and its posting would pay out twice."""
 
 
 class PaymentDesk:
@@ -66,7 +68,7 @@ class PaymentDesk:
         """Watch an attempt from now on."""
         now = workflow.now()
         attempt = self.open.get(ref.out_trade_no) or Attempt(
-            ref=ref, begun_at=now, next_look=now + policy.PAYMENT_QUERY_LADDER[0]
+            ref=ref, begun_at=now, placed_at=now, next_look=now + policy.PAYMENT_QUERY_LADDER[0]
         )
         self.open[ref.out_trade_no] = attempt
         return attempt
@@ -76,16 +78,30 @@ class PaymentDesk:
         return min((a.next_look for a in self.open.values() if not a.confirming), default=None)
 
     async def create(self, ref: AttemptRef) -> PaymentOutcome:
-        """Place an attempt; an unknown answer is asked for again with the same bytes, a few times."""
-        self.add(ref)
-        outcome = await self._call(PaymentActivities.create_payment, ref)
+        """Place an attempt; an unknown answer is asked for again with the same bytes, a few times.
+
+        Never again once somebody shut it in a pause between: nobody would watch the trade that this opens.
+        """
+        attempt = self.add(ref)
+        outcome = await self._place(attempt)
         for pause in _CREATE_AGAIN_AFTER:
             if outcome.kind not in (OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
                 break
             await workflow.sleep(pause)
-            outcome = await self._call(PaymentActivities.create_payment, ref)
-        await self._take(ref, outcome)
+            outcome = await self._place(attempt)
         return outcome
+
+    async def _place(self, attempt: Attempt) -> PaymentOutcome:
+        """Ask the channel once to place an open attempt, and act on the answer before anybody else may end it."""
+        ref = attempt.ref
+        async with attempt.lock:
+            if ref.out_trade_no not in self.open:
+                kind = OutcomeKind.SUCCEEDED if self.knows(ref.out_trade_no) else OutcomeKind.FAILED
+                return PaymentOutcome(kind=kind, out_trade_no=ref.out_trade_no, code="SHUT")
+            outcome = await self._call(PaymentActivities.create_payment, ref)
+            attempt.placed_at = workflow.now()
+            await self._take(ref, outcome)
+            return outcome
 
     async def charge_code(self, ref: AttemptRef) -> PaymentOutcome:
         """Charge a pay code once; unless it is decided at once, the ladder goes on beside the main line."""
@@ -146,7 +162,7 @@ class PaymentDesk:
         closed = await self._close(ref)
         if closed.kind is CloseKind.MUST_REVERSE:
             closed = await self._reverse(ref)
-        gone = closed.kind is CloseKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE)
+        gone = closed.kind is CloseKind.NOT_FOUND and later(attempt.placed_at + policy.NOT_FOUND_GRACE)
         if closed.kind is CloseKind.CLOSED or gone:
             await self._closed(ref, closed)
             return Shut.CLOSED

@@ -20,11 +20,13 @@ def test_trade_number_round_trip_and_limits(order_no: str, attempt: int) -> None
     assert re.fullmatch(r"[0-9A-Za-z_\-|*]{6,32}", number)
 
 
-@given(ORDERS, ATTEMPTS, st.sampled_from(["rest", "all", "surplus"]))
-def test_refund_number_round_trip_and_limits(order_no: str, attempt: int, purpose: str) -> None:
+@given(ORDERS, ATTEMPTS, st.sampled_from(["rest", "all", "surplus", "mismatch"]))
+def test_refund_number_names_its_payment_and_fits_the_limits(
+    order_no: str, attempt: int, purpose: str
+) -> None:
     trade_no = ids.out_trade_no(order_no, attempt)
     number = ids.out_refund_no(trade_no, purpose)
-    assert ids.trade_no_of_refund(number) == trade_no
+    assert number.startswith(f"{trade_no}R")
     assert re.fullmatch(r"[0-9A-Za-z_\-|*@]{1,64}", number)
 
 
