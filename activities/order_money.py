@@ -130,7 +130,7 @@ class OrderMoneyActivities:
             order, place = locked(tx, request.order_no)
             decided = order.charge_fen > 0
             if decided or order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
-                return SettledSale(view=view_of(order, place), refund=open_refund(tx, order))
+                return SettledSale(view=view_of(order, place), refund=open_refund(tx, order, order.paid_by))
             checked = check_amount(
                 device_fen=sale.amount_fen,
                 price_fen_per_unit=sale.price_fen_per_unit,
@@ -209,7 +209,7 @@ class OrderMoneyActivities:
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
             if order.status not in (S.PAID, S.AUTHORISED):
-                return OwedRefund(view=view_of(order, place), refund=open_refund(tx, order))
+                return OwedRefund(view=view_of(order, place), refund=open_refund(tx, order, order.paid_by))
             tx.stations.release(order.fuelling_point_id, order.order_no)
             order, refund = return_all(tx, order, request.reason, request.actor, now)
             return OwedRefund(view=view_of(order, place), refund=refund)

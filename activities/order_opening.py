@@ -226,6 +226,7 @@ class OrderOpeningActivities:
             method=pay.method,
             screen=pay.screen,
             cashier_id=pay.cashier_id,
+            driver_id=pay.driver_id,
             amount_fen=amount_fen,
             status=AttemptStatus.OPEN,
             request_body=self._channels[pay.method.channel].prepare(spec),

@@ -17,12 +17,15 @@ from activities.ports import Transaction
 from activities.records import AttemptRecord, OrderPlace, OrderRecord
 from contracts.orders import PostedPayment, PostVerdict, SettledSale, SettleSale
 from contracts.payment import PaymentOutcome, RefundRequest
-from domain import ledger
+from domain import ids, ledger
 from domain.money import yuan
 from domain.order import OrderStatus
 from domain.payment import RefundKind
 
 S = OrderStatus
+_CANCELLED_ZH = "已取消，全额退款"
+_TOO_LATE_ZH = "付款过晚，油枪已被占用，全额退款"
+"""Why a prepayment goes straight back; a repeated post knows it by these words."""
 
 
 def _payer(attempt: AttemptRecord) -> str:
@@ -38,15 +41,28 @@ def posted_before(
     """Answer a repeated post with what the first one meant, and with its refund while that is open."""
     return PostedPayment(
         view=view_of(order, place),
-        verdict=PostVerdict.REPEATED,
+        verdict=_first_verdict(tx, order, attempt),
         refund=open_refund(tx, order, attempt.out_trade_no),
     )
 
 
-def open_refund(tx: Transaction, order: OrderRecord, out_trade_no: str | None = None) -> RefundRequest | None:
-    """Return the channel request of a refund that is still owed (of one attempt, if given)."""
+def _first_verdict(tx: Transaction, order: OrderRecord, attempt: AttemptRecord) -> PostVerdict:
+    """Return what money that is in the books meant when it came: a cashier must never hear "taken" for a surplus."""
+    number = attempt.out_trade_no
+    refunds = {row.out_refund_no: row for row in tx.payments.refunds_of(order.order_no)}
+    if ids.out_refund_no(number, "surplus") in refunds:
+        return PostVerdict.SURPLUS
+    if order.paid_by != number:
+        return PostVerdict.QUARANTINED
+    whole = refunds.get(ids.out_refund_no(number, "all"))
+    lost = whole is not None and whole.reason in (_CANCELLED_ZH, _TOO_LATE_ZH)
+    return PostVerdict.NOZZLE_LOST if lost else PostVerdict.ACCEPTED
+
+
+def open_refund(tx: Transaction, order: OrderRecord, out_trade_no: str | None) -> RefundRequest | None:
+    """Return the channel request of an attempt's refund that is still owed."""
     for row in tx.payments.refunds_of(order.order_no):
-        if row.status == RefundKind.SUCCEEDED or (out_trade_no and row.out_trade_no != out_trade_no):
+        if row.status == RefundKind.SUCCEEDED or row.out_trade_no != out_trade_no:
             continue
         attempt = tx.payments.attempt(row.out_trade_no)
         if attempt is not None:
@@ -119,7 +135,7 @@ def prepaid_received(
         tx.orders.save(replace(order, updated_at=now))
         return PostedPayment(view=view_of(order, place), verdict=PostVerdict.ACCEPTED)
     tx.orders.add_events((event(order, key, "paid", now, actor=_payer(attempt), detail=detail),))
-    reason = "已取消，全额退款" if cancelled else "付款过晚，油枪已被占用，全额退款"
+    reason = _CANCELLED_ZH if cancelled else _TOO_LATE_ZH
     if cancelled:
         tx.stations.release(order.fuelling_point_id, order.order_no)
     order, refund = return_all(tx, order, reason, "system", now)
@@ -129,7 +145,7 @@ def prepaid_received(
 def receivable_paid(
     tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord, now: datetime
 ) -> PostedPayment:
-    """Take the payment of a post-paid sale; the order is done."""
+    """Take the payment of a post-paid sale; the order is done, and it is the payer's, not the first one's who asked."""
     tx.ledger.post(
         order.order_no,
         ledger.receivable_paid(attempt.out_trade_no, attempt.method.channel, attempt.amount_fen),
@@ -139,6 +155,7 @@ def receivable_paid(
         moved(order, S.COMPLETED, now),
         paid_fen=attempt.amount_fen,
         paid_by=attempt.out_trade_no,
+        driver_id=attempt.driver_id,
         cashier_id=attempt.cashier_id,
         needs_person=lasting_need(order),
     )

@@ -100,6 +100,7 @@ class AttemptRecord:
     method: PayMethod
     screen: str
     cashier_id: int | None
+    driver_id: int | None
     amount_fen: int
     status: AttemptStatus
     request_body: str

@@ -104,7 +104,6 @@ class PostVerdict(StrEnum):
     SURPLUS = "surplus"
     QUARANTINED = "quarantined"
     """The channel's amount is not ours: recorded, credited to nobody, a person decides (R08)."""
-    REPEATED = "repeated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,8 @@ class PaymentDesk:
         self.open: dict[str, Attempt] = {}
         self._refused_codes: dict[str, Attempt] = {}
         self._posted: set[str] = set()
-        self.surplus: set[str] = set()
+        self.not_kept: dict[str, PostVerdict] = {}
+        """Money that the order does not keep, and what it is instead."""
         self.cancelling = False
 
     def add(self, ref: AttemptRef) -> Attempt:
@@ -207,13 +208,14 @@ class PaymentDesk:
             await self._desk.record_attempt(outcome)
         elif outcome.kind is OutcomeKind.SUCCEEDED:
             self.open.pop(ref.out_trade_no, None)
+            again = self.knows(ref.out_trade_no)
             self._posted.add(ref.out_trade_no)
             posted = await self._desk.post_payment(outcome, cancelled=self.cancelling)
-            if posted.verdict is PostVerdict.SURPLUS:
-                self.surplus.add(ref.out_trade_no)
+            if posted.verdict is not PostVerdict.ACCEPTED:
+                self.not_kept[ref.out_trade_no] = posted.verdict
             if posted.refund is not None:
                 self._owe(posted.refund)
-            if posted.verdict is PostVerdict.ACCEPTED and self.open:
+            if posted.verdict is PostVerdict.ACCEPTED and self.open and not again:
                 self._background.start(self.shut_leftovers())
 
     async def _closed(self, ref: AttemptRef, closed: CloseOutcome) -> None:

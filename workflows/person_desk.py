@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
         ResolveAction,
         ResolveCommand,
     )
-    from contracts.orders import LoadAttempt
+    from contracts.orders import LoadAttempt, PostVerdict
     from contracts.payment import AttemptRef, PaymentOutcome
     from contracts.station import CommandState, SaleRecord
     from domain import policy
@@ -49,6 +49,13 @@ _FAILED_ZH = {
     "NOT_ENOUGH": "余额不足，请换一种付款方式",
     "AUTH_CODE_EXPIRE": "付款码已过期，请顾客刷新后重扫",
     "AUTH_CODE_INVALID": "付款码无效，请重扫",
+}
+
+
+_NOT_KEPT_ZH = {
+    PostVerdict.SURPLUS: "已由其他终端支付",
+    PostVerdict.NOZZLE_LOST: "订单已取消或油枪已被占用",
+    PostVerdict.QUARANTINED: "到账金额与应付不符，由财务核实后退回",
 }
 
 
@@ -111,17 +118,8 @@ class PersonDesk:
         else:
             outcome = await self._payments.create(ref)
         answer = self.pay_answer(ref, outcome)
-        goes_back = ref.out_trade_no in self._payments.surplus or self._desk.order.paid_fen == 0
-        if answer.state is PayState.PAID and goes_back:
-            how = "请把现金退还顾客" if command.method is PayMethod.CASH else "本笔原路退回"
-            return PayAnswer(
-                state=PayState.ALREADY_PAID,
-                out_trade_no=ref.out_trade_no,
-                method=command.method,
-                code="surplus",
-                message=f"{_REFUSED_ZH['already_paid']}，{how}",
-            )
-        return answer
+        verdict = self._payments.not_kept.get(ref.out_trade_no)
+        return answer if verdict is None else _not_kept(ref, verdict)
 
     async def take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
         """Take the whole amount at the counter; an open attempt is closed first, and money that it brought wins.
@@ -272,3 +270,17 @@ class PersonDesk:
 
     def _no(self, code: str, message: str) -> CommandAnswer:
         return CommandAnswer(ok=False, status=self._desk.order.status, code=code, message=message)
+
+
+def _not_kept(ref: AttemptRef, verdict: PostVerdict) -> PayAnswer:
+    """Return what a screen shows for money that arrived and that the order does not keep."""
+    message = _NOT_KEPT_ZH[verdict]
+    if verdict is not PostVerdict.QUARANTINED:
+        message += "，请把现金退还顾客" if ref.method is PayMethod.CASH else "，本笔原路退回"
+    return PayAnswer(
+        state=PayState.ALREADY_PAID if verdict is PostVerdict.SURPLUS else PayState.NOT_PAYABLE,
+        out_trade_no=ref.out_trade_no,
+        method=ref.method,
+        code=str(verdict),
+        message=message,
+    )

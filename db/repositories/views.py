@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from db.tables.order import FuelOrder, OrderEvent, Receipt
@@ -18,7 +19,8 @@ from domain.order import OrderStatus
 class OrderScope:
     """Whose orders somebody may see; all that is given must match, nothing given means everything (admin).
 
-    A driver also sees the unpaid sale that nobody has claimed: whoever stands at the nozzle may pay it.
+    A driver also sees the unpaid sale that nobody has claimed, since whoever stands at the nozzle may pay it, and
+    the sale that he asked to pay, even when somebody else's payment won.
     """
 
     driver_id: int | None = None
@@ -34,7 +36,7 @@ class OrderScope:
             unclaimed = and_(
                 col(FuelOrder.driver_id).is_(None), col(FuelOrder.status) == OrderStatus.UNPAID.value
             )
-            found.append(or_(mine, unclaimed) if claimable else mine)
+            found.append(or_(mine, unclaimed, _asked_to_pay(self.driver_id)) if claimable else mine)
         if self.station_id is not None:
             found.append(col(FuelOrder.station_id) == self.station_id)
         if self.operator_id is not None:
@@ -42,6 +44,15 @@ class OrderScope:
         if self.nozzle_numbers:
             found.append(col(Nozzle.number).in_(self.nozzle_numbers))
         return found
+
+
+def _asked_to_pay(driver_id: int) -> ColumnElement[bool]:
+    """Return whether a driver has a payment attempt on the order of the outer query."""
+    attempts = aliased(PaymentAttempt)
+    asked = select(col(attempts.out_trade_no)).where(
+        col(attempts.order_no) == col(FuelOrder.order_no), col(attempts.driver_id) == driver_id
+    )
+    return asked.correlate(FuelOrder).exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ class PaymentAttempt(SQLModel, table=True):
     screen: str = Field(default="", max_length=20)
     cashier_id: int | None = Field(default=None, foreign_key="staff.id")
     """Who stood at the counter: took the cash or scanned the code."""
+    driver_id: int | None = Field(default=None, foreign_key="driver.id")
+    """Who asked to pay in the mini-program; the one whose money counts becomes the order's driver."""
     amount_fen: int = Field(sa_type=Big)
     status: str = Field(max_length=16)
     request_body: str = Field(sa_column=Column(Text, nullable=False))

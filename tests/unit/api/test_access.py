@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from api.access import RouteAccess, UndeclaredRouteError, route_access
 from api.auth.roles import Role
+from domain.order import OrderStatus
 from tests.unit.api.world import World
 
 NO_ORDER = "P" + "Z" * 21
@@ -137,6 +138,21 @@ async def test_a_driver_sees_own_orders_only(world: World, api: httpx.AsyncClien
         headers=world.as_driver(other) | world.key(),
     )
     assert answer.status_code == 404
+
+
+async def test_a_driver_who_asked_to_pay_still_sees_the_sale_that_another_paid(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    asked, winner, stranger = (world.add_driver() for _ in range(3))
+    order_no = world.add_order(driver_id=winner, status=OrderStatus.COMPLETED)
+    world.add_attempt(order_no, driver_id=asked)
+    world.add_receipt(order_no)
+    path = f"/v1/orders/{order_no}"
+    seen = [
+        (await api.get(path, headers=world.as_driver(one))).status_code for one in (asked, winner, stranger)
+    ]
+    assert seen == [200, 200, 404]
+    assert (await api.get(f"{path}/receipt", headers=world.as_driver(asked))).status_code == 404
 
 
 async def test_an_unclaimed_sale_may_be_paid_but_not_cancelled_by_a_driver(
