@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 # A workspace that switches byte code off would make every worker compile its sources again.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
+# Ctrl-C in the first moments waits until the program can take it; Python would answer with a traceback.
+QUIET_START := env --block-signal=INT --block-signal=TERM
 SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench docs tests
 
 .DEFAULT_GOAL := help
@@ -29,12 +31,13 @@ $(STAMP): requirements/dev.txt requirements/bootstrap.txt
 	@echo "· ready"
 
 demo: setup ## a fill, end to end and live, on the embedded stack; ends by itself
-	@$(BIN)/python -m workers.story.demo
+	@exec $(QUIET_START) $(BIN)/python -m workers.story
 
 up: setup ## start the embedded stack and keep it running (Ctrl-C stops it)
-	@exec $(BIN)/python -m workers.up
+	@exec $(QUIET_START) $(BIN)/python -m workers.up
 
-test: setup ## all tests but the browser ones and the ones that take minutes
+test: setup ## all tests but browser and slow ones; about 11 minutes on 2 cores
+	@echo "· the tests take about 11 minutes on 2 cores; a line of dots may stand still for a minute or two"
 	@$(BIN)/python -m pytest -m "not browser and not slow" $(ARGS)
 
 lint: setup ## ruff: rules and format
@@ -56,7 +59,8 @@ chaos: setup ## kill -9 everything at random over many fills, then compare the l
 race: setup ## the tests that take minutes: 1000 races of five screens, a dying worker at every single step
 	@$(BIN)/python -m pytest tests/workflows -m slow -s $(ARGS)
 
-features: setup ## run the acceptance tests and print them by feature; writes build/features.json
+features: setup ## the acceptance tests, printed by feature; about 9 minutes; writes build/features.json
+	@echo "· the acceptance tests take about 9 minutes on 2 cores: slow ones are among them"
 	@$(BIN)/python -m pytest -m "feature and not browser" --feature-report $(ARGS)
 
 replay-record: setup ## record the histories that hold replay

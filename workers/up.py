@@ -8,21 +8,23 @@ replace the embedded servers.
 
 import argparse
 import os
-import signal
 import sys
-import threading
+import time
 import unicodedata
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
-from workers.embedded.process import ROOT, StackCancelledError, StackError
-from workers.embedded.services import StackOptions
-from workers.embedded.stack import SERVICES, EmbeddedStack
+from workers.embedded.ending import Ending
+
+if TYPE_CHECKING:
+    from workers.embedded.stack import EmbeddedStack
+
+_LOOK_S = 0.1
 
 
 def data_folder() -> Path:
     """The data folder: `JIAZHU_DATA`, or `.data` in the project."""
-    return Path(os.environ.get("JIAZHU_DATA") or ROOT / ".data")
+    return Path(os.environ.get("JIAZHU_DATA") or Path(__file__).resolve().parents[1] / ".data")
 
 
 def say(line: str) -> None:
@@ -35,63 +37,81 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
+def padded(text: str, columns: int) -> str:
+    """The text, filled up with spaces to so many columns."""
+    return text + " " * max(0, columns - _width(text))
+
+
 def box(lines: list[str]) -> str:
     """The lines in a frame."""
     inner = max(_width(line) for line in lines)
-    body = [f"│ {line}{' ' * (inner - _width(line))} │" for line in lines]
+    body = [f"│ {padded(line, inner)} │" for line in lines]
     return "\n".join([f"┌{'─' * (inner + 2)}┐", *body, f"└{'─' * (inner + 2)}┘"])
 
 
-def welcome(stack: EmbeddedStack) -> str:
-    """Where to look, once everything serves."""
+def welcome(stack: "EmbeddedStack") -> str:
+    """Where to look and how to sign in, once everything serves."""
+    from db.seed import STAFF, STAFF_PASSWORD
+
+    names = [login for login, *_ in STAFF]
     return box(
         [
             "加注 Jiazhu 已启动 · the stack is running (sandbox: no real money)",
             "",
-            f"接口文档 API docs      {stack.api_url}/docs",
             f"站务后台 console       {stack.api_url}/console/",
             f"流程 Temporal UI       {stack.ui_url}",
+            f"接口文档 API docs      {stack.api_url}/docs",
             f"模拟微信 WeChat sim    {stack.wechat_url}/_sandbox/state",
             f"模拟加油机 dispensers  {stack.station_url}/state",
             f"数据与日志 data, logs  {stack.folder}",
+            "",
+            f"演示登录 demo login    {names[0]} / {STAFF_PASSWORD}",
+            f"                       also {', '.join(names[1:])}: same password, sandbox seed only",
             "",
             "Ctrl-C 停止 · stops everything; the next start continues",
         ]
     )
 
 
-def main() -> int:
-    """The command. Returns the exit status."""
-    parser = argparse.ArgumentParser(description="Run the embedded stack until Ctrl-C.")
-    parser.add_argument("--data", type=Path, default=data_folder(), help="data folder (JIAZHU_DATA)")
-    parser.add_argument("--workers", type=int, default=1, help="worker processes")
-    parser.add_argument("--rate", type=int, default=20, help="how much faster than life the dispensers pump")
-    parser.add_argument("--free-ports", action="store_true", help="any free ports, not the well-known ones")
-    parser.add_argument("--only", help=f"comma-separated services, of {','.join(SERVICES)}")
-    arguments = parser.parse_args()
+def run(arguments: argparse.Namespace, ending: Ending) -> int:
+    """Start, keep running until the end is asked for, stop; returns the exit status.
+
+    What takes long to import is imported here, when Ctrl-C is already taken.
+    """
+    from workers.embedded.process import StackCancelledError, StackError
+    from workers.embedded.services import StackOptions
+    from workers.embedded.stack import SERVICES, EmbeddedStack
+
     only = arguments.only.split(",") if arguments.only else SERVICES
-    ending = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        """Note the wish only: raising here could cut a start or a stop in half."""
-        ending.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
     options = StackOptions(workers=arguments.workers, rate=arguments.rate, free_ports=arguments.free_ports)
     try:
-        stack = EmbeddedStack(arguments.data, only=only, options=options, say=say, cancelled=ending.is_set)
+        stack = EmbeddedStack(arguments.data, only=only, options=options, say=say, cancelled=ending.asked)
         with stack:
             say(welcome(stack))
-            ending.wait()
+            while not ending.asked():
+                time.sleep(_LOOK_S)
             say("· stopping")
     except StackCancelledError:
-        say("· stopped while starting")
+        say("· stopped while starting; everything has ended")
+        return ending.status
     except StackError as error:
         print(f"! {error}", file=sys.stderr, flush=True)
         return 1
     say("· everything has ended")
     return 0
+
+
+def main() -> int:
+    """The command. Returns the exit status: 0 after an orderly end, 130 when Ctrl-C came while it started."""
+    ending = Ending()
+    ending.install()
+    parser = argparse.ArgumentParser(description="Run the embedded stack until Ctrl-C.")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="data folder (JIAZHU_DATA)")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
+    parser.add_argument("--rate", type=int, default=20, help="how much faster than life the dispensers pump")
+    parser.add_argument("--free-ports", action="store_true", help="any free ports, not the well-known ones")
+    parser.add_argument("--only", help="comma-separated services, such as postgres,temporal (default: all)")
+    return run(parser.parse_args(), ending)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Ports of the embedded stack: a stranger on one is named, never fought."""
 
+import re
 import socket
 from collections.abc import Iterator
 
@@ -42,7 +43,24 @@ def test_nonsense_is_no_port(text: str) -> None:
 def test_the_port_of_the_last_start_is_kept() -> None:
     earlier = any_free()
     wish = PortWish(name="api", variable="X_PORT", default=any_free([earlier]))
-    assert choose([wish], {}, {"api": earlier}) == ({"api": earlier}, [])
+    chosen, remarks = choose([wish], {}, {"api": earlier})
+    assert chosen == {"api": earlier}
+    assert len(remarks) == 1
+    assert f"keeps {earlier}" in remarks[0]
+
+
+def test_a_moved_port_is_said_at_every_start(stranger: int) -> None:
+    wish = PortWish(name="api", variable="X_PORT", default=stranger)
+    first, _ = choose([wish], {}, {})
+    again, remarks = choose([wish], {}, first)
+    assert again == first
+    assert len(remarks) == 1
+    assert re.search(rf"port {stranger} \(api\) is held by .*; using {first['api']} ", remarks[0])
+
+
+def test_nothing_is_said_about_a_port_in_its_place() -> None:
+    wish = PortWish(name="api", variable="X_PORT", default=any_free())
+    assert choose([wish], {}, {}) == ({"api": wish.default}, [])
 
 
 def test_no_two_services_get_one_port() -> None:

@@ -134,9 +134,33 @@ def test_a_signal_while_it_starts_leaves_nothing_behind(folder: Path) -> None:
     process = _run_up(folder)
     _wait_for(process, "PostgreSQL starts")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "stopped while starting" in output
     assert _processes_of(folder) == []
+
+
+def test_the_line_about_a_kill_on_purpose_is_no_alarm(folder: Path) -> None:
+    said: list[str] = []
+
+    def stack() -> EmbeddedStack:
+        options = StackOptions(free_ports=True, migrate=False)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("DATABASE")}
+        return EmbeddedStack(folder, only=("postgres",), options=options, environment=clean, say=said.append)
+
+    with stack() as running:
+        running.kill("postgres")
+        running.wait_ready("postgres", 20)
+        pid = running.pid("postgres")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: running.restarts("postgres") == 2, 20)
+    about = [line for line in said if "starting it again" in line]
+    assert about[0].startswith("· postgres was killed on purpose")
+    assert about[1].startswith("! postgres ended (SIGKILL)")
+    assert sum("first start" in line for line in said) == 1
+    with stack():
+        assert sum("first start" in line for line in said) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")

@@ -85,11 +85,18 @@ def choose(
                 break
         else:
             chosen[wish.name] = any_free(chosen.values(), udp=wish.udp)
-            remarks.append(
-                f"port {wish.default} ({wish.name}) is held by {holder(wish.default)}; "
-                f"using {chosen[wish.name]} (fix it with {wish.variable})"
-            )
+        if chosen[wish.name] != wish.default:
+            remarks.append(_moved(wish, chosen[wish.name]))
     return chosen, remarks
+
+
+def _moved(wish: PortWish, port: int) -> str:
+    """Say why a port is not the well-known one, at every start: people look for it at its default."""
+    if is_free(wish.default, udp=wish.udp):
+        what = f"is free, but this data folder keeps {port}, which an earlier start took"
+    else:
+        what = f"is held by {holder(wish.default)}; using {port}"
+    return f"port {wish.default} ({wish.name}) {what} (fix it with {wish.variable})"
 
 
 def _fixed(wish: PortWish, text: str) -> int:

@@ -12,16 +12,15 @@ import pwd
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import psycopg
 
-from workers.embedded.process import Child, ServiceSpec, StackError, child_environment, wait_until
+from workers.embedded.process import Child, ServiceSpec, StackError, python, run_to_end, wait_until
 
 DATABASE = "jiazhu"
 _PORT = 5432
@@ -91,9 +90,14 @@ class EmbeddedPostgres:
         self.socket_folder.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._own(self.socket_folder)
-        if not (self.folder / "PG_VERSION").exists():
+        if self.is_new:
             self._initialise()
         self._end_stale_server()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the first start has yet to make the cluster."""
+        return not (self.folder / "PG_VERSION").exists()
 
     def answers(self) -> bool:
         """Whether it accepts connections now."""
@@ -201,19 +205,16 @@ class EmbeddedPostgres:
         return False
 
 
-def run_migrations(database_url: str, *, extra_env: dict[str, str] | None = None) -> None:
+def run_migrations(
+    database_url: str,
+    *,
+    extra_env: dict[str, str] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
     """Bring a database to the newest schema, as production does: `alembic upgrade head` in its own process.
 
-    Raises StackError with the end of its output when it fails.
+    Raises StackError with the end of its output when it fails, StackCancelledError when `cancelled` says so.
     """
-    result = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head"],
-        env=child_environment({"DATABASE_URL": database_url, **(extra_env or {})}),
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise StackError(f"the migrations failed:\n{(result.stdout + result.stderr)[-3000:]}")
+    env = {"DATABASE_URL": database_url, **(extra_env or {})}
+    spec = ServiceSpec(name="migrations", command=python("alembic", "upgrade", "head"), env=env)
+    run_to_end(spec, cancelled=cancelled)

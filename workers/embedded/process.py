@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -187,6 +188,28 @@ class Child:
             log.seek(self._offset)
             text = log.read()[-20_000:].decode(errors="replace")
         return "\n".join(text.splitlines()[-count:]) or "(it wrote nothing)"
+
+
+def run_to_end(
+    spec: ServiceSpec, *, cancelled: Callable[[], bool] = lambda: False, timeout_s: int = 120
+) -> None:
+    """Run a program that ends by itself, in its own session: Ctrl-C of the terminal does not reach it.
+
+    Raises StackCancelledError when `cancelled` says so meanwhile (the program is ended then), StackError with the
+    end of its output when it fails or takes longer than `timeout_s`.
+    """
+    with tempfile.TemporaryDirectory(prefix="jz-run-") as folder:
+        child = Child(spec, Path(folder))
+        child.start()
+        in_time = wait_until(lambda: cancelled() or not child.running, timeout_s)
+        if cancelled():
+            child.stop()
+            raise StackCancelledError("the stack was asked to end")
+        if not in_time:
+            child.kill()
+            raise StackError(f"{spec.name} did not end within {timeout_s} s:\n{child.last_lines()}")
+        if child.exit_code != 0:
+            raise StackError(f"{spec.name} failed:\n{child.last_lines(40)}")
 
 
 def answers(url: str) -> bool:

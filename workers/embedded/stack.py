@@ -17,7 +17,15 @@ from typing import Any, Self
 from contracts.names import SearchAttribute
 from workers.embedded import ports, services, state
 from workers.embedded.postgres import EmbeddedPostgres, run_migrations
-from workers.embedded.process import ROOT, Child, StackError, child_environment, end_leftover, python
+from workers.embedded.process import (
+    Child,
+    ServiceSpec,
+    StackCancelledError,
+    StackError,
+    end_leftover,
+    python,
+    run_to_end,
+)
 from workers.embedded.services import StackOptions
 from workers.embedded.supervisor import Supervisor
 from workers.embedded.temporal import attribute_type, temporal_binary, temporal_spec
@@ -52,6 +60,7 @@ class EmbeddedStack:
         self._only = self._checked(only)
         self._say = say
         self._lock: state.FolderLock | None = None
+        self._cancelled = cancelled
         self._supervisor = Supervisor(self.folder / "logs", say, self._write_record, cancelled)
 
     def _checked(self, only: Collection[str]) -> frozenset[str]:
@@ -156,6 +165,8 @@ class EmbeddedStack:
             raise
 
     def _start(self) -> None:
+        if self._cancelled():
+            raise StackCancelledError("the stack was asked to end")
         self._end_leftovers()
         self._choose_ports()
         database = self._start_servers()
@@ -205,8 +216,10 @@ class EmbeddedStack:
         """PostgreSQL, Temporal and the WeChat sandbox at the same time; they do not need each other."""
         database = None
         if "postgres" in self._only:
-            self._say("· PostgreSQL starts (a first start makes the cluster)")
             database = EmbeddedPostgres(self.folder / "postgres")
+            self._say(
+                "· PostgreSQL starts" + (" (a first start makes the cluster)" if database.is_new else "")
+            )
             self.env["DATABASE_URL"] = database.url()
             self._supervisor.start(database.spec())
         elif self._environment.get("DATABASE_URL"):
@@ -243,7 +256,9 @@ class EmbeddedStack:
         for attribute in SearchAttribute:
             what = ["--name", attribute.value, "--type", attribute_type(attribute)]
             command = [temporal_binary(), "operator", "search-attribute", "create", *place, *what]
-            result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            result = subprocess.run(
+                command, capture_output=True, text=True, timeout=30, check=False, start_new_session=True
+            )
             if result.returncode != 0 and "already exists" not in result.stderr + result.stdout:
                 raise StackError(f"Temporal at {self.temporal_address}: {result.stderr.strip()[-500:]}")
 
@@ -256,22 +271,10 @@ class EmbeddedStack:
         if not self.options.migrate:
             return
         self._say("· migrations")
-        run_migrations(self.env["DATABASE_URL"], extra_env=self.env)
+        run_migrations(self.env["DATABASE_URL"], extra_env=self.env, cancelled=self._cancelled)
         self._say("· the demo station")
-        self._run_once("db.seed")
-
-    def _run_once(self, module: str, *arguments: str) -> None:
-        result = subprocess.run(
-            python(module, *arguments),
-            env=child_environment(self.env),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if result.returncode != 0:
-            raise StackError(f"{module} failed:\n{(result.stdout + result.stderr)[-3000:]}")
+        seed = ServiceSpec(name="the demo station", command=python("db.seed"), env=self.env)
+        run_to_end(seed, cancelled=self._cancelled)
 
     def _write_record(self) -> None:
         if self._lock is None:

@@ -41,6 +41,7 @@ class Supervisor:
         self._wanted: set[str] = set()
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
+        self._killed: set[str] = set()
         self._started: dict[str, float] = {}
         self._lock = threading.RLock()
         self._ending = threading.Event()
@@ -84,6 +85,7 @@ class Supervisor:
     def _start(self, name: str) -> None:
         self._started[name] = time.monotonic()
         self._due.pop(name, None)
+        self._killed.discard(name)
         self._children[name].start()
         self._changed()
 
@@ -113,13 +115,14 @@ class Supervisor:
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to the process itself, as an accident would; returns its pid.
 
-        It will be restarted.
+        It will be restarted, and the line about that says that it was meant.
         """
         with self._lock:
             child = self.child(name)
             if child.pid is None or not child.running:
                 raise StackError(f"{name} does not run")
             pid = child.pid
+            self._killed.add(name)
             os.kill(pid, number)
             if number == signal.SIGKILL:
                 child.wait(5.0)
@@ -154,7 +157,10 @@ class Supervisor:
             pause = _FIRST_PAUSE_S if calm else self._pauses.get(name, _FIRST_PAUSE_S)
             self._pauses[name] = min(pause * 2, _MOST_PAUSE_S)
             self._due[name] = now + pause
-            self._say(f"! {name} ended ({_how(child.exit_code)}); starting it again")
+            if name in self._killed:
+                self._say(f"· {name} was killed on purpose ({_how(child.exit_code)}); starting it again")
+            else:
+                self._say(f"! {name} ended ({_how(child.exit_code)}); starting it again")
         elif now >= self._due[name]:
             try:
                 self._start(name)

@@ -1,14 +1,11 @@
-"""`make demo`: the main job, live: four stories on the embedded stack, then three ledgers held against each other.
+"""Four stories of the main job on a running stack, then three ledgers held against each other.
 
-Sandbox only: no real money, no real fuel. Ends by itself with status 0, or 1 when something is not as it must be.
+Sandbox only: no real money, no real fuel. `workers/story/__main__.py` is the command.
 """
 
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -16,13 +13,10 @@ from sqlalchemy import Engine
 from db.session import make_engine
 from domain.money import yuan
 from domain.quantity import quantity_text
-from workers.embedded.process import StackError
-from workers.embedded.services import StackOptions
 from workers.embedded.stack import EmbeddedStack
-from workers.embedded.state import FolderLock
 from workers.story.ledgers import Comparison, compare, open_orders
 from workers.story.people import Addresses, Cashier, Driver, Forecourt, Json, Screen, StoryError
-from workers.up import box, data_folder
+from workers.up import box, padded
 
 _SETTLE_S = 60
 Found = TypeVar("Found")
@@ -38,9 +32,11 @@ class Teller:
         """Begin a chapter."""
         print(f"\n━━ {title}", flush=True)
 
-    def say(self, who: str, what: str) -> None:
-        """One line: who did what."""
-        print(f"  {time.monotonic() - self._begun:6.1f} s  {who:<10} {what}", flush=True)
+    def say(self, who: str, what: str, english: str) -> None:
+        """Who did what: a line in Chinese, and under it the same in English. Both fit in 100 columns."""
+        zh, _, en = who.partition(" ")
+        print(f"  {time.monotonic() - self._begun:6.1f} s  {padded(zh, 10)}  {what}", flush=True)
+        print(f"            {padded(en, 10)}  {english}", flush=True)
 
 
 class Demo:
@@ -57,49 +53,73 @@ class Demo:
         tell = self.teller.say
         driver = Driver(self.addresses)
         order = self._pay_prepaid(driver, 1, 20_000)
-        tell("油机", "顾客提枪，加到 20.00 升就挂枪（预付 200 元未用完）")
+        tell(
+            "油机 dispenser",
+            "顾客提枪，加到 20.00 升就挂枪（预付 200 元未用完）",
+            "the customer lifts the nozzle and hangs up at 20.00 L (200 yuan not used up)",
+        )
         self.forecourt.fill(1, quantity_milli=20_000, prepaid=True)
         done = driver.wait_for(order, "completed")
         self._told(done)
         _expect(done["charge_fen"] == 14_700 and done["refunded_fen"] == 5_300, done)
         receipt = driver.line.must("GET", f"/v1/orders/{order}/receipt")
-        tell("小程序", f"电子凭证 {receipt['receipt_no']}")
+        tell("小程序 app", f"电子凭证 {receipt['receipt_no']}", "the receipt")
 
     def postpaid_two_screens(self) -> None:
         """A post-paid sale paid by phone while a kiosk tries too."""
         tell = self.teller.say
         kiosk = Screen(self.addresses, "kiosk", _terminal_id(self.engine, "kiosk"))
-        tell("油机", "3 号枪后付：先加油 12.50 升，挂枪")
+        tell(
+            "油机 dispenser",
+            "3 号枪后付：先加油 12.50 升，挂枪",
+            "nozzle 3, post-paid: 12.50 L first, hangs up",
+        )
         self.forecourt.fill(3, quantity_milli=12_500, prepaid=False)
         sale = _until(lambda: next((o for o in kiosk.unpaid() if o["nozzle_no"] == 3), None), "unpaid sale")
         order = sale["order_no"]
         self.orders.append(("后付，两屏同时付 post-paid, two screens", order))
-        tell("自助机", f"显示待付款 {yuan(sale['due_fen'])} 元，出示二维码")
+        due = yuan(sale["due_fen"])
+        tell("自助机 kiosk", f"显示待付款 {due} 元，出示二维码", f"shows {due} yuan due and a QR code")
         qr = kiosk.show_qr(order)
         driver = Driver(self.addresses)
-        tell("手机", "顾客同时在小程序里付款")
+        tell("手机 phone", "顾客同时在小程序里付款", "the customer pays in the mini-program at the same time")
         driver.confirm(driver.pay_sale(order))
         paid = driver.wait_for(order, "completed")
         self._told(paid)
         shown = _until(lambda: _notice(kiosk.order(order)), "the kiosk's notice")
-        tell("自助机", f"提示：{shown}")
+        tell("自助机 kiosk", f"提示：{shown}", "tells that another screen was paid")
         status, _ = driver.scan_and_pay(qr["client_params"]["code_url"])
-        tell("微信", f"再扫自助机的码：{'被拒绝（已关单）' if status >= 400 else '又付了一次，将自动退回'}")
+        refused = status >= 400
+        tell(
+            "微信 WeChat",
+            f"再扫自助机的码：{'被拒绝（已关单）' if refused else '又付了一次，将自动退回'}",
+            "the kiosk's code is scanned all the same: "
+            + ("refused, it is closed" if refused else "paid twice, the second goes back by itself"),
+        )
 
     def pay_code_not_enough(self) -> None:
         """A pay code that is first NOT_ENOUGH, then paid by another method."""
         tell = self.teller.say
         cashier = Cashier(self.addresses)
-        tell("油机", "6 号枪（柴油）后付：加 30.00 升，挂枪")
+        tell(
+            "油机 dispenser",
+            "6 号枪（柴油）后付：加 30.00 升，挂枪",
+            "nozzle 6 (diesel), post-paid: 30.00 L, hangs up",
+        )
         self.forecourt.fill(6, quantity_milli=30_000, prepaid=False)
         sale = _until(lambda: next((o for o in cashier.unpaid() if o["nozzle_no"] == 6), None), "unpaid sale")
         order = sale["order_no"]
         self.orders.append(("付款码余额不足后改现金 pay code NOT_ENOUGH, then cash", order))
         answer = cashier.scan_pay_code(order, "130000000000000001")
-        tell("加油员", f"扫顾客付款码：{answer['code']} → {answer['message']}")
+        tell(
+            "加油员 attendant",
+            f"扫顾客付款码：{answer['code']} → {answer['message']}",
+            "scans the customer's pay code: not enough money, asks for another method",
+        )
         _expect(answer["state"] == "failed", answer)
         cashier.take_cash(order, sale["due_fen"])
-        tell("收银员", f"收现金 {yuan(sale['due_fen'])} 元")
+        due = yuan(sale["due_fen"])
+        tell("收银员 cashier", f"收现金 {due} 元", f"takes {due} yuan in cash")
         self._told(cashier.wait_for(order, "completed"))
 
     def worker_killed_in_mid_fill(self) -> None:
@@ -108,15 +128,32 @@ class Demo:
         driver = Driver(self.addresses)
         order = self._pay_prepaid(driver, 5, 30_000)
         filling = threading.Thread(
-            target=self.forecourt.fill, args=(5,), kwargs={"quantity_milli": 35_000, "prepaid": True}
+            target=self.forecourt.fill,
+            args=(5,),
+            kwargs={"quantity_milli": 35_000, "prepaid": True},
+            daemon=True,  # Ctrl-C does not wait for the customer
         )
         filling.start()
         time.sleep(0.6)
-        tell("运维", f"kill -9 工作进程（pid {self.stack.kill('worker')}），油还在加")
+        pid = self.stack.pid("worker")
+        tell(
+            "演示 the demo",
+            f"故意 kill -9 工作进程（pid {pid}），油还在加",
+            f"kills the worker with -9 (pid {pid}), on purpose, while fuel flows",
+        )
+        self.stack.kill("worker")
         filling.join()
-        tell("油机", "顾客加完 35.00 升，挂枪；记录经网关入库")
+        tell(
+            "油机 dispenser",
+            "顾客加完 35.00 升，挂枪；记录经网关入库",
+            "35.00 L done, hangs up; the gateway stores the sale",
+        )
         self.stack.wait_ready("worker")
-        tell("运维", "工作进程已自动重启，流程从断点继续")
+        tell(
+            "看护 supervisor",
+            "工作进程已自动重启，流程从断点继续（约十几秒）",
+            "the worker is back; the order goes on where it was (this takes ten seconds or so)",
+        )
         done = driver.wait_for(order, "completed")
         self._told(done)
         _expect(done["charge_fen"] == 24_675 and done["refunded_fen"] == 5_325, done)
@@ -126,22 +163,33 @@ class Demo:
         quote = driver.quote(nozzle, amount_fen)
         price = (quote["price_fen_per_unit"], quote["price_version"])
         tell(
-            "小程序",
+            "小程序 app",
             f"{nozzle} 号枪 {quote['product_name']}，单价 {yuan(price[0])} 元，预付 {yuan(amount_fen)} 元",
+            f"nozzle {nozzle} at {yuan(price[0])} yuan a litre, prepays {yuan(amount_fen)} yuan",
         )
         status, started = driver.start(nozzle, amount_fen, price)
         _expect(status == 201, started)
         self.orders.append((f"预付 {nozzle} 号枪 prepaid", started["order_no"]))
         driver.confirm(started["pay"])
-        tell("微信", "顾客确认付款（沙盒核对了 paySign），通知已验签入库")
+        tell(
+            "微信 WeChat",
+            "顾客确认付款（沙盒核对了 paySign），通知已验签入库",
+            "the customer pays (paySign checked by the sandbox); the notification is verified and stored",
+        )
         order = driver.wait_for(started["order_no"], "authorised")
-        tell("网关", f"油机已授权：{order['status_text']}")
+        tell(
+            "网关 gateway",
+            f"油机已授权：{order['status_text']}",
+            "the dispenser is authorised: lift the nozzle",
+        )
         return str(started["order_no"])
 
     def _told(self, order: Json) -> None:
         text = f"{order['status_text']}：{quantity_text(order['quantity_milli'])} {order['unit']}，"
         text += f"{yuan(order['charge_fen'])} 元，退 {yuan(order['refunded_fen'])} 元（{order['paid_text']}）"
-        self.teller.say("订单", text)
+        english = f"{order['status']}: {quantity_text(order['quantity_milli'])} {order['unit']}, charged"
+        english += f" {yuan(order['charge_fen'])}, {yuan(order['refunded_fen'])} yuan went back"
+        self.teller.say("订单 order", text, english)
 
     def wait_until_settled(self) -> None:
         """Wait until no order is open.
@@ -214,7 +262,10 @@ def tell_story(stack: EmbeddedStack) -> int:
                 "三、付款码余额不足，换一种方式 · a pay code without money, another method",
                 demo.pay_code_not_enough,
             ),
-            ("四、加注途中工作进程被杀 · the worker is killed in mid-fill", demo.worker_killed_in_mid_fill),
+            (
+                "四、加注途中故意杀掉工作进程 · the demo kills the worker in mid-fill, on purpose",
+                demo.worker_killed_in_mid_fill,
+            ),
         )
         for title, play in chapters:
             teller.chapter(title)
@@ -229,32 +280,3 @@ def tell_story(stack: EmbeddedStack) -> int:
         return 0 if found.is_equal else 1
     finally:
         engine.dispose()
-
-
-def _clear(folder: Path) -> None:
-    """Remove the last demo's data; raises StackError when a stack still runs on them."""
-    if folder.exists():
-        lock = FolderLock(folder)
-        lock.acquire()
-        lock.release()
-        shutil.rmtree(folder)
-
-
-def main() -> int:
-    """The command. The demo has a data folder of its own, made anew each time."""
-    folder = Path(f"{data_folder()}-demo")
-    try:
-        _clear(folder)
-        with EmbeddedStack(
-            folder, options=StackOptions(rate=20), say=lambda line: print(line, flush=True)
-        ) as stack:
-            status = tell_story(stack)
-    except (StackError, StoryError) as error:
-        print(f"! {error}", file=sys.stderr, flush=True)
-        return 1
-    print("\n演示结束，一切已停止 · the demo has ended, everything has stopped")
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())
