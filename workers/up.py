@@ -65,8 +65,8 @@ def welcome(stack: "EmbeddedStack") -> str:
             f"模拟加油机 dispensers  {stack.station_url}/state",
             f"数据与日志 data, logs  {stack.folder}",
             "",
-            f"演示登录 demo login    {names[0]} / {STAFF_PASSWORD}",
-            f"                       also {', '.join(names[1:])}: same password, sandbox seed only",
+            f"演示登录 demo login    {', '.join(names)}",
+            f"仅限沙盒 sandbox only  password {STAFF_PASSWORD}",
             "",
             "Ctrl-C 停止 · stops everything; the next start continues",
         ]
