@@ -10,8 +10,8 @@ from api.auth.roles import STAFF, Principal, Role
 from api.errors import ProblemError
 from api.schemas.orders import CommandOut, OrderOut, ReceiptOut
 from api.schemas.stations import NozzleOut, OfferOut, StationOut
-from api.watch import version_of
 from contracts.fill import CommandAnswer
+from db.announcements import version_of
 from db.repositories.views import OrderRow, ReceiptRow
 from db.repositories.views_stations import NozzleRow, OfferRow, StationRow
 from domain.order import OrderStatus

@@ -1,15 +1,16 @@
 """Waiting for orders to change: PostgreSQL announces a change, and one slow query for everybody is the safety net."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
 from api.database import Database
-from db.repositories.views import updated_at
+from db.announcements import Announcement, version_of
+from db.repositories.views import versions
 
 log = structlog.get_logger(__name__)
 
@@ -19,69 +20,75 @@ LISTENING_INTERVAL_S = 3.0
 """How often rows are read beside announcements: one may be lost with its connection."""
 _AGAIN_S = 1.0
 MAX_WAITERS = 5_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
-
-def version_of(moment: datetime) -> int:
-    """Return a row's `updated_at` as a whole number that clients hand back: microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-Announced = Callable[[], AsyncIterator[str]]
-"""Opens a stream of order numbers that changed; it ends or raises when its connection breaks."""
+Enough = Callable[[str, int], bool]
+"""Says of an order's status and version whether a waiter has what it waits for."""
+Announced = Callable[[], AsyncIterator[Announcement | None]]
+"""Opens a stream of changes, None once at its beginning; it ends or raises when its connection breaks."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class _Waiter:
+class Waiter:
+    """Somebody who waits for an order; enrolled before the order is read, so that no change falls in between."""
+
     order_no: str
-    version: int
+    enough: Enough
     done: asyncio.Future[None]
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the order has come far enough, at the latest after `seconds`."""
+        await asyncio.wait([self.done], timeout=seconds)
 
 
 class OrderWatch:
-    """Wakes waiters when their order's row has another version; polls only while somebody waits."""
+    """Wakes waiters when their order has come far enough; polls only while somebody waits."""
 
     def __init__(
         self, db: Database, *, interval_s: float = INTERVAL_S, announced: Announced | None = None
     ) -> None:
-        """Take the database and, where there is one, the source of announcements (an order number each)."""
+        """Take the database and, where there is one, the source of announcements."""
         self._db, self._interval_s, self._announced = db, interval_s, announced
-        self._waiters: set[_Waiter] = set()
+        self._waiters: dict[str, set[Waiter]] = {}
+        self._count = 0
         self._task: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._listening = False
 
-    async def wait(self, order_no: str, version: int, seconds: int) -> None:
-        """Return when the order's version is no longer `version`, at the latest after `seconds`.
+    @contextmanager
+    def waiting(self, order_no: str, enough: Enough) -> Iterator[Waiter]:
+        """Enrol a waiter for as long as the block runs.
 
-        Returns at once when too many wait already: the client then polls.
+        When too many wait already, this one is woken at once: the client then polls.
         """
-        if seconds <= 0 or len(self._waiters) >= MAX_WAITERS:
-            return
-        waiter = _Waiter(order_no=order_no, version=version, done=asyncio.get_running_loop().create_future())
-        self._waiters.add(waiter)
+        waiter = Waiter(order_no=order_no, enough=enough, done=asyncio.get_running_loop().create_future())
+        if self._count >= MAX_WAITERS:
+            waiter.done.set_result(None)
+        self._waiters.setdefault(order_no, set()).add(waiter)
+        self._count += 1
+        self._ensure_running()
+        try:
+            yield waiter
+        finally:
+            self._count -= 1
+            others = self._waiters[order_no]
+            others.discard(waiter)
+            if not others:
+                del self._waiters[order_no]
+
+    def _ensure_running(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         if self._announced is not None and self._listener is None:
             self._listener = asyncio.create_task(self._listen(self._announced))
-        try:
-            await self._look([order_no])  # it may have changed between the caller's reading and now
-            await asyncio.wait_for(waiter.done, seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._waiters.discard(waiter)
 
     async def _listen(self, announced: Announced) -> None:
         """Wake who waits for an announced order; the route then reads the row. Connects again for ever."""
         while True:
             try:
-                async for order_no in announced():
+                async for change in announced():
                     self._listening = True
-                    for waiter in [w for w in self._waiters if w.order_no == order_no]:
-                        if not waiter.done.done():
-                            waiter.done.set_result(None)
+                    if change is not None:
+                        self._wake(change)
             except Exception as error:  # noqa: BLE001 - whatever broke, the slow query goes on and we connect again
                 log.warning("api.watch.deaf", error=type(error).__name__)
             self._listening = False
@@ -90,27 +97,27 @@ class OrderWatch:
     async def _poll(self) -> None:
         while self._waiters:
             await asyncio.sleep(LISTENING_INTERVAL_S if self._listening else self._interval_s)
-            numbers = sorted({w.order_no for w in self._waiters})
-            if not numbers:
-                return
-            await self._look(numbers)
+            numbers = sorted(self._waiters)
+            if numbers:
+                await self._look(numbers)
 
     async def _look(self, numbers: list[str]) -> None:
         try:
-            found = await self._db.read(partial(updated_at, order_nos=numbers))
+            found = await self._db.read(partial(versions, order_nos=numbers))
         except Exception:  # noqa: BLE001 - a broken database must not end the watch; waiters time out
-            log.warning("api.watch.failed", waiting=len(self._waiters))
+            log.warning("api.watch.failed", waiting=self._count)
             return
-        self._wake({number: version_of(at) for number, at in found.items()})
+        for order_no, (status, updated_at) in found.items():
+            self._wake(Announcement(order_no=order_no, status=status, version=version_of(updated_at)))
 
-    def _wake(self, versions: dict[str, int]) -> None:
-        for waiter in list(self._waiters):
-            if versions.get(waiter.order_no, waiter.version) != waiter.version and not waiter.done.done():
+    def _wake(self, change: Announcement) -> None:
+        for waiter in self._waiters.get(change.order_no, ()):
+            if not waiter.done.done() and waiter.enough(change.status, change.version):
                 waiter.done.set_result(None)
 
     async def close(self) -> None:
         """Let everybody go who still waits."""
-        for waiter in list(self._waiters):
+        for waiter in [w for group in self._waiters.values() for w in group]:
             if not waiter.done.done():
                 waiter.done.set_result(None)
         for task in (self._task, self._listener):

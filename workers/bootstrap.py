@@ -77,7 +77,6 @@ def database(settings: Settings, application_name: str) -> Engine:
         settings.require_database_url(),
         pool_size=settings.database_pool_size,
         application_name=application_name,
-        ping=False,
     )
 
 

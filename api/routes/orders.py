@@ -1,6 +1,6 @@
 """Orders: one, mine, waiting for a change, the story, the receipt, paying and cancelling."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -32,6 +32,13 @@ router = APIRouter(prefix="/v1/orders", tags=["订单"])
 Reader = Annotated[Principal, Depends(allow(Role.DRIVER, Role.TERMINAL, *STAFF))]
 Wait = Annotated[int, Query(ge=0, le=30, description="seconds to wait for a change since `since`")]
 Since = Annotated[int, Query(ge=0, le=2**53, description="the `version` that the client has")]
+Until = Annotated[
+    list[OrderStatus],
+    Query(
+        max_length=len(OrderStatus),
+        description="wait for one of these, or for the end, whatever comes before",
+    ),
+]
 TradeNo = Annotated[
     str, Query(max_length=40, pattern=r"^[0-9A-Za-z]*$", description="the payment that this screen shows")
 ]
@@ -49,14 +56,33 @@ async def read_order(services: Services, principal: Principal, order_no: str, mi
 
 
 async def wait_for_order(
-    services: Services, principal: Principal, order_no: str, *, wait: int, since: int, mine: str = ""
+    services: Services,
+    principal: Principal,
+    order_no: str,
+    *,
+    wait: int,
+    since: int,
+    until: Collection[str] = (),
+    mine: str = "",
 ) -> OrderOut:
-    """Return an order as soon as its version differs from `since`, at the latest after `wait` seconds."""
-    order = await read_order(services, principal, order_no, mine)
-    if wait and since == order.version and not order.is_final:
-        await services.watch.wait(order_no, since, wait)
+    """Return an order as soon as its version differs from `since`, at the latest after `wait` seconds.
+
+    With `until` not before it has one of these statuses or has ended. Who may not see the order gets ProblemError
+    404 at once.
+    """
+    if not wait:
+        return await read_order(services, principal, order_no, mine)
+
+    def enough(status: str, version: int) -> bool:
+        wanted = status in until if until else version != since
+        return wanted or OrderStatus(status).is_final
+
+    with services.watch.waiting(order_no, enough) as waiter:
         order = await read_order(services, principal, order_no, mine)
-    return order
+        if enough(order.status, order.version):
+            return order
+        await waiter.wait(wait)
+    return await read_order(services, principal, order_no, mine)
 
 
 @router.get("", summary="我的订单")
@@ -85,10 +111,15 @@ async def my_orders(
 
 @router.get("/{order_no}", summary="订单（可等待变化）")
 async def one_order(
-    order_no: OrderNo, services: ServicesDep, principal: Reader, wait: Wait = 0, since: Since = 0
+    order_no: OrderNo,
+    services: ServicesDep,
+    principal: Reader,
+    wait: Wait = 0,
+    since: Since = 0,
+    until: Until = [],  # noqa: B006 - FastAPI copies it
 ) -> OrderOut:
-    """Return an order; with `wait` and `since`, not before it has changed."""
-    return await wait_for_order(services, principal, order_no, wait=wait, since=since)
+    """Return an order; with `wait` not before it has changed `since`, or has come to a status of `until`."""
+    return await wait_for_order(services, principal, order_no, wait=wait, since=since, until=until)
 
 
 @router.get("/{order_no}/events", summary="订单变化（SSE）", response_class=EventSourceResponse)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -160,10 +161,15 @@ _ORDERS: Select[*tuple[Any, ...]] = (
 )
 
 
+@lru_cache(maxsize=256)
+def _order_visible_to(scope: OrderScope) -> Select[*tuple[Any, ...]]:
+    """Return the query of one order; kept, since building it costs more than running it and a screen asks often."""
+    return _ORDERS.where(col(FuelOrder.order_no) == bindparam("wanted"), *scope.conditions(claimable=True))
+
+
 def order_by_no(conn: Connection, order_no: str, scope: OrderScope) -> OrderRow | None:
     """Return one order that the scope may see."""
-    statement = _ORDERS.where(col(FuelOrder.order_no) == order_no, *scope.conditions(claimable=True))
-    row = conn.execute(statement).mappings().one_or_none()
+    row = conn.execute(_order_visible_to(scope), {"wanted": order_no}).mappings().one_or_none()
     return OrderRow(**row) if row else None
 
 
@@ -208,12 +214,12 @@ def unpaid_at_nozzle(conn: Connection, station_code: str, nozzle_no: int) -> Ord
     return OrderRow(**row) if row else None
 
 
-def updated_at(conn: Connection, order_nos: Sequence[str]) -> dict[str, datetime]:
-    """Return when each order last changed: one cheap look-up for everybody who waits."""
-    statement = select(col(FuelOrder.order_no), col(FuelOrder.updated_at)).where(
+def versions(conn: Connection, order_nos: Sequence[str]) -> dict[str, tuple[str, datetime]]:
+    """Return each order's status and when it last changed: one cheap look-up for everybody who waits."""
+    statement = select(col(FuelOrder.order_no), col(FuelOrder.status), col(FuelOrder.updated_at)).where(
         col(FuelOrder.order_no).in_(list(order_nos))
     )
-    return {row.order_no: row.updated_at for row in conn.execute(statement)}
+    return {row.order_no: (row.status, row.updated_at) for row in conn.execute(statement)}
 
 
 def events(conn: Connection, order_no: str) -> list[EventRow]:

@@ -104,9 +104,10 @@ class Person:
         Raises StoryError when it does not come in time.
         """
         deadline = time.monotonic() + timeout_s
-        path, seen = f"/v1/orders/{order_no}", ""
+        until = "".join(f"&until={one}" for one in statuses)
+        path = f"/v1/orders/{order_no}?wait=20{until}"
         while time.monotonic() < deadline:
-            status, order = self.line.call("GET", path + seen)
+            status, order = self.line.call("GET", path)
             if status == 404:
                 time.sleep(0.1)
                 continue
@@ -114,7 +115,6 @@ class Person:
                 raise StoryError(f"GET {path}: {status} {order}")
             if order["status"] in statuses or (order["is_final"] and order["status"] in FINAL):
                 return order
-            seen = f"?wait=20&since={order['version']}"
         raise StoryError(f"order {order_no} did not become {' or '.join(statuses)} in {timeout_s} s")
 
 

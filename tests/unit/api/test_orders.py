@@ -187,6 +187,27 @@ async def test_a_long_poll_ends_by_itself(world: World, api: httpx.AsyncClient) 
     assert answer.json()["version"] == version
 
 
+async def test_a_long_poll_until_a_status_sleeps_through_the_others(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    driver_id = world.add_driver()
+    order_no = world.add_order(driver_id=driver_id, status=OrderStatus.PAID)
+    headers, later = world.as_driver(driver_id), world.clock.now
+    path = f"/v1/orders/{order_no}?wait=20&until=dispensed&until=refunding"
+    waiting = asyncio.create_task(api.get(path, headers=headers))
+    await asyncio.sleep(0.5)
+    world.change_order(order_no, status="authorised", updated_at=later + timedelta(seconds=1))
+    await asyncio.sleep(0.8)
+    assert not waiting.done()
+    world.change_order(order_no, status="dispensed", updated_at=later + timedelta(seconds=2))
+    assert (await asyncio.wait_for(waiting, 10)).json()["status"] == "dispensed"
+    world.change_order(order_no, status="completed", updated_at=later + timedelta(seconds=3))
+    ended = await asyncio.wait_for(api.get(path, headers=headers), 5)
+    assert ended.json()["status"] == "completed", "an end is an answer whatever was waited for"
+    unknown = await api.get(f"/v1/orders/{order_no}?wait=20&until=nonsense", headers=headers)
+    assert unknown.status_code == 422
+
+
 async def test_events_stream_until_the_order_has_ended(world: World, api: httpx.AsyncClient) -> None:
     driver_id = world.add_driver()
     order_no = world.add_order(driver_id=driver_id)
