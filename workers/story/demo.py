@@ -3,6 +3,7 @@
 Sandbox only: no real money, no real fuel. `workers/story/__main__.py` is the command.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class Demo:
         self._told(done)
         _expect(done["charge_fen"] == 14_700 and done["refunded_fen"] == 5_300, done)
         receipt = driver.line.must("GET", f"/v1/orders/{order}/receipt")
-        tell("小程序 app", f"电子凭证 {receipt['receipt_no']}", "the receipt")
+        tell("小程序 app", f"电子凭证 {receipt['receipt_no']}", "the number of the receipt")
 
     def postpaid_two_screens(self) -> None:
         """A post-paid sale paid by phone while a kiosk tries too."""
@@ -152,7 +153,7 @@ class Demo:
         tell(
             "看护 supervisor",
             "工作进程已自动重启，流程从断点继续（约十几秒）",
-            "the worker is back; the order goes on where it was (this takes ten seconds or so)",
+            "the worker is back; the order goes on where it was (ten seconds or so)",
         )
         done = driver.wait_for(order, "completed")
         self._told(done)
@@ -174,7 +175,7 @@ class Demo:
         tell(
             "微信 WeChat",
             "顾客确认付款（沙盒核对了 paySign），通知已验签入库",
-            "the customer pays (paySign checked by the sandbox); the notification is verified and stored",
+            "the customer pays (paySign checked); the notification is verified and stored",
         )
         order = driver.wait_for(started["order_no"], "authorised")
         tell(
@@ -274,7 +275,8 @@ def tell_story(stack: EmbeddedStack) -> int:
         teller.chapter("对账 · three ledgers")
         found = compare(engine, demo.addresses)
         print(table(found))
-        teller.chapter("到 Temporal 里看 · where to look: JIAZHU_DATA=.data-demo make up")
+        teller.chapter("到 Temporal 里看 · to see them in Temporal, start the stack again on this data:")
+        print(f"  JIAZHU_DATA={os.path.relpath(stack.folder)} make up")
         for title, order in demo.orders:
             print(f"  {title}\n    {stack.ui_url}/namespaces/default/workflows/fill-{order}")
         return 0 if found.is_equal else 1
