@@ -49,7 +49,7 @@ from contracts.station import EndReason
 from domain import ids, ledger
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus
-from domain.payment import AttemptStatus, OutcomeKind, RefundKind
+from domain.payment import COUNTER, AttemptStatus, OutcomeKind, RefundKind
 from domain.quantity import Unit, quantity_text
 from domain.settlement import SaleFlag, check_amount, settle_prepaid
 
@@ -248,6 +248,9 @@ class OrderMoneyActivities:
     ) -> OrderRecord:
         attempt = tx.payments.attempt(row.out_trade_no)
         channel = attempt.method.channel if attempt else "wechat"
+        instead = row.code == COUNTER and channel != "cash"
+        if row.code == COUNTER:
+            channel = "cash"
         tx.ledger.post(order.order_no, ledger.refund_paid(row.out_refund_no, channel, row.amount_fen), now)
         order = replace(order, refunded_fen=order.refunded_fen + row.amount_fen)
         others_open = any(
@@ -261,7 +264,8 @@ class OrderMoneyActivities:
                 order = moved(order, S.REFUNDED, now)
             elif order.status is S.DISPENSED and order.shortfall_fen == 0:
                 order = moved(order, S.COMPLETED, now)
-        detail = f"已退 {yuan(row.amount_fen)} 元" + (f"（{request.note}）" if request.note else "")
+        how = "渠道未能退款，已退现金" if instead else "已退"
+        detail = f"{how} {yuan(row.amount_fen)} 元" + (f"（{request.note}）" if request.note else "")
         tx.orders.add_events(
             (
                 event(

@@ -5,10 +5,12 @@ from datetime import datetime
 
 from activities.order_opening import sale_journal
 from activities.order_support import (
+    MISMATCH,
     event,
     issue_receipt,
     lasting_need,
     moved,
+    need,
     refund_request,
     refund_row,
     view_of,
@@ -66,7 +68,7 @@ def open_refund(tx: Transaction, order: OrderRecord, out_trade_no: str | None) -
             continue
         attempt = tx.payments.attempt(row.out_trade_no)
         if attempt is not None:
-            return refund_request(row, attempt.method, attempt.amount_fen)
+            return refund_request(row, attempt)
     return None
 
 
@@ -79,7 +81,7 @@ def owe(
         raise LookupError(f"order {order.order_no} has money but no attempt that paid it")
     row = refund_row(order, attempt.out_trade_no, purpose, amount_fen, reason, now)
     tx.payments.insert_refund(row)
-    return refund_request(row, attempt.method, attempt.amount_fen)
+    return refund_request(row, attempt)
 
 
 def return_all(
@@ -186,7 +188,7 @@ def surplus(
     return PostedPayment(
         view=view_of(order, place),
         verdict=PostVerdict.SURPLUS,
-        refund=refund_request(row, attempt.method, attempt.amount_fen),
+        refund=refund_request(row, attempt),
     )
 
 
@@ -198,8 +200,12 @@ def quarantine(
     outcome: PaymentOutcome,
     now: datetime,
 ) -> PostedPayment:
-    """Record money whose amount is not the attempt's: owed back in the books, paid out only by a person (R08)."""
+    """Record money whose amount is not the attempt's: owed back in the books, paid out once a person says so (R08)."""
+    refund = None
     if outcome.amount_fen > 0:
+        row = refund_row(order, attempt.out_trade_no, MISMATCH, outcome.amount_fen, "到账金额不符退回", now)
+        tx.payments.insert_refund(row)
+        refund = refund_request(row, attempt)
         tx.ledger.post(
             order.order_no,
             ledger.surplus_received(attempt.out_trade_no, attempt.method.channel, outcome.amount_fen),
@@ -207,13 +213,13 @@ def quarantine(
         )
     order = replace(
         order,
-        needs_person="payment_amount_mismatch",
+        needs_person=need(order, "payment_amount_mismatch"),
         surplus_fen=order.surplus_fen + max(outcome.amount_fen, 0),
     )
     detail = f"渠道金额 {yuan(outcome.amount_fen)} 元与应付 {yuan(attempt.amount_fen)} 元不符"
     tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "quarantined", now, detail=detail),))
     tx.orders.save(replace(order, updated_at=now))
-    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.QUARANTINED)
+    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.QUARANTINED, refund=refund)
 
 
 def decided_credit_sale(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from temporalio import activity
 
-from activities.order_support import Clock, event, lasting_need, locked, moved, view_of
+from activities.order_support import Clock, event, lasting_need, locked, moved, need, view_of
 from activities.ports import UnitOfWork
 from contracts import names
 from contracts.orders import EndOrder, FlagOrder, OrderView, RecordAuthorised, ResolveShortfall
@@ -37,13 +37,14 @@ class OrderStepActivities:
 
     @activity.defn(name=names.ACT_FLAG_ORDER)
     def flag_order(self, request: FlagOrder) -> OrderView:
-        """Say that a person is needed, or no longer."""
+        """Say that a person is needed, or no longer; a decision about the sale is not hidden by another matter."""
         now = self._clock()
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
-            if order.needs_person == request.reason:
+            reason = need(order, request.reason)
+            if order.needs_person == reason:
                 return view_of(order, place)
-            order = replace(order, needs_person=request.reason[:64], updated_at=now)
+            order = replace(order, needs_person=reason, updated_at=now)
             tx.orders.save(order)
             if request.reason:
                 key = f"attention:{request.reason}"

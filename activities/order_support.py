@@ -7,17 +7,28 @@ from datetime import datetime
 
 from activities.errors import OrderUnknownError
 from activities.ports import Transaction
-from activities.records import EventRecord, OrderPlace, OrderRecord, OutboxRecord, ReceiptRecord, RefundRecord
+from activities.records import (
+    AttemptRecord,
+    EventRecord,
+    OrderPlace,
+    OrderRecord,
+    OutboxRecord,
+    ReceiptRecord,
+    RefundRecord,
+)
 from contracts.orders import OrderView
 from contracts.payment import RefundRequest
 from domain import ids
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus, move
-from domain.payment import PayMethod, RefundKind
+from domain.payment import RefundKind
 from domain.quantity import Unit, quantity_text
+from domain.settlement import SaleFlag
 
 Clock = Callable[[], datetime]
 """Returns the present, UTC-aware."""
+MISMATCH = "mismatch"
+"""Purpose of the refund of a wrong amount; a person has to release it."""
 
 
 def locked(tx: Transaction, order_no: str) -> tuple[OrderRecord, OrderPlace]:
@@ -70,6 +81,14 @@ def moved(order: OrderRecord, status: OrderStatus, now: datetime) -> OrderRecord
     return replace(order, status=status, ended_at=now if status.is_final else None)
 
 
+_DECISIONS = frozenset({flag.value for flag in SaleFlag if flag} | {"shortfall"})
+
+
+def need(order: OrderRecord, reason: str) -> str:
+    """Return what a person is needed for now: a decision about the sale is never hidden by another matter."""
+    return order.needs_person if reason and order.needs_person in _DECISIONS else reason[:64]
+
+
 _OUTLIVES_THE_ORDER = ("payment_amount_mismatch",)
 """Reasons that a person still has to settle after the order has gone on or ended."""
 
@@ -97,7 +116,7 @@ def refund_row(
         out_trade_no=out_trade_no,
         order_no=order.order_no,
         amount_fen=amount_fen,
-        status=RefundKind.PROCESSING,
+        status=RefundKind.HELD if purpose == MISMATCH else RefundKind.PROCESSING,
         reason=reason,
         refund_id="",
         code="",
@@ -106,15 +125,17 @@ def refund_row(
     )
 
 
-def refund_request(row: RefundRecord, method: PayMethod, total_fen: int) -> RefundRequest:
-    """Return the channel request of a refund row; `total_fen` is what the attempt had brought."""
+def refund_request(row: RefundRecord, attempt: AttemptRecord) -> RefundRequest:
+    """Return the channel request of a refund row; money of a wrong amount is all that its attempt had brought."""
+    mismatch = row.out_refund_no == ids.out_refund_no(attempt.out_trade_no, MISMATCH)
     return RefundRequest(
-        method=method,
+        method=attempt.method,
         out_trade_no=row.out_trade_no,
         out_refund_no=row.out_refund_no,
         refund_fen=row.amount_fen,
-        total_fen=total_fen,
+        total_fen=row.amount_fen if mismatch else attempt.amount_fen,
         reason=row.reason,
+        held=mismatch and row.status == RefundKind.HELD,
     )
 
 

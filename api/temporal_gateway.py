@@ -178,11 +178,33 @@ class ClientTemporalGateway:
         return await self._update(order_no, UPDATE_CANCEL, command, update_id, CommandAnswer)
 
     async def resolve(self, order_no: str, command: ResolveCommand, update_id: str) -> CommandAnswer:
-        """Send the update `resolve`."""
-        return await self._update(order_no, UPDATE_RESOLVE, command, update_id, CommandAnswer)
+        """Send the update `resolve`; when the order has ended, to the runs that still return money of it."""
+        try:
+            return await self._update(order_no, UPDATE_RESOLVE, command, update_id, CommandAnswer)
+        except OrderEndedError:
+            for run in await self._returns_of(order_no):
+                answer = await self._update_run(run, UPDATE_RESOLVE, command, update_id, CommandAnswer)
+                if answer.ok or answer.code != "NOT_WAITING":
+                    return answer
+            raise
+
+    async def _returns_of(self, order_no: str) -> list[str]:
+        """Return the ids of the ReturnSurplus runs of an order that are open (eventually consistent)."""
+        query = (
+            f"WorkflowType = '{RETURN_SURPLUS}' AND ExecutionStatus = 'Running'"
+            f" AND {SearchAttribute.BUSINESS_NO} = '{order_no}'"
+        )
+
+        async def listed() -> list[str]:
+            return [run.id async for run in self._client.list_workflows(query)]
+
+        return await _bounded(listed(), LOOKUP_TIMEOUT)
 
     async def _update(self, order_no: str, name: str, command: Any, update_id: str, answer: type[T]) -> T:
-        handle = self._client.get_workflow_handle(fill_workflow_id(order_no))
+        return await self._update_run(fill_workflow_id(order_no), name, command, update_id, answer)
+
+    async def _update_run(self, run: str, name: str, command: Any, update_id: str, answer: type[T]) -> T:
+        handle = self._client.get_workflow_handle(run)
         try:
             sent = handle.execute_update(name, command, id=update_id, result_type=answer)
             return await _bounded(sent, UPDATE_TIMEOUT)

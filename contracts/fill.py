@@ -137,8 +137,9 @@ class ResolveAction(StrEnum):
     WRITE_OFF = "write_off"
     """A shortfall is the station's loss."""
     CASH_RETURNED = "cash_returned"
-    """The rest of a cash prepayment was handed back."""
+    """Cash was handed back: the rest of a cash prepayment, or a refund that the channel closed or refused for good."""
     RETRY_REFUND = "retry_refund"
+    """Ask the channel for the refund again, or (money of a wrong amount) for the first time."""
     NOTHING_DISPENSED = "nothing_dispensed"
     """A person looked at the dispenser: no fuel went out; return the money."""
 

@@ -103,7 +103,7 @@ class PostVerdict(StrEnum):
     """Late money, and the fuelling point has another order by now: it goes back (N17)."""
     SURPLUS = "surplus"
     QUARANTINED = "quarantined"
-    """The channel's amount is not ours: recorded, credited to nobody, a person decides (R08)."""
+    """The channel's amount is not ours: recorded, credited to nobody, returned once a person says so (R08)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

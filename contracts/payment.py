@@ -70,7 +70,10 @@ class CloseOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundRequest:
-    """One refund; amounts in fen. The same out_refund_no is used until the refund is terminal."""
+    """One refund; amounts in fen. The same out_refund_no is used until the refund is terminal.
+
+    `held`: only after a person said so (money of a wrong amount).
+    """
 
     method: PayMethod
     out_trade_no: str
@@ -78,6 +81,7 @@ class RefundRequest:
     refund_fen: int
     total_fen: int
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,12 @@ class RefundKind(StrEnum):
     """The merchant's balance is short: the same number again later."""
     NOT_FOUND = "not_found"
     UNKNOWN = "unknown"
+    HELD = "held"
+    """Ours, never the channel's: not asked for until a person says so."""
+
+
+COUNTER = "COUNTER"
+"""Code of a refund that no machine makes: a person hands the money back in cash at the counter."""
 
 
 class AttemptStatus(StrEnum):

@@ -80,7 +80,7 @@ class FillAndPay:
             if not await self._desk.open_sale(request.order_no, request.sale):
                 await workflow.wait_condition(workflow.all_handlers_finished)
                 return self._result()
-            self._people.flagged_sale = request.sale
+            self._people.flagged_sale = request.sale if self._desk.order.needs_person else None
         self._desk.tell()
         while not self._desk.order.status.is_final:
             await self._steps[self._desk.order.status]()

@@ -211,17 +211,14 @@ class PersonDesk:
                 return await self._decide_charge(command)
             case ResolveAction.COLLECT_CASH | ResolveAction.WRITE_OFF:
                 return await self._decide_shortfall(command)
-            case ResolveAction.RETRY_REFUND:
-                done = self._refunds.retry(command.actor, command.note)
-            case ResolveAction.CASH_RETURNED:
-                done = self._refunds.cash_returned(command.actor, command.note)
+            case ResolveAction.RETRY_REFUND | ResolveAction.CASH_RETURNED:
+                return await self._refunds.decide(command)
             case ResolveAction.NOTHING_DISPENSED:
                 return await self._decide_nothing(command)
-        return self._yes("已处理") if done else self._no("NOT_WAITING", "订单没有等待此项处理")
 
     async def _decide_charge(self, command: ResolveCommand) -> CommandAnswer:
         sale, order = self.flagged_sale, self._desk.order
-        if sale is None or not order.needs_person or order.charge_fen:
+        if sale is None or order.charge_fen or order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
             return self._no("NOT_WAITING", "订单没有待核定的金额")
         device = command.action is ResolveAction.CHARGE_DEVICE_AMOUNT
         charge = sale.amount_fen if device else command.amount_fen

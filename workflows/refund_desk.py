@@ -1,6 +1,7 @@
 """Refunds of one order: each under one number until it is terminal, whatever the channel answers (R27-R34)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,21 +13,38 @@ from workflows.order_desk import Background, OrderDesk
 with workflow.unsafe.imports_passed_through():
     from activities import options
     from activities.payments import PaymentActivities
+    from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
     from contracts.payment import RefundOutcome, RefundRequest
     from domain import policy
     from domain.money import yuan
-    from domain.payment import RefundKind
+    from domain.payment import COUNTER, RefundKind
 
 _PERSON = {
     RefundKind.ABNORMAL: "refund_abnormal",
     RefundKind.CLOSED: "refund_closed",
     RefundKind.REJECTED: "refund_rejected",
     RefundKind.INSUFFICIENT: "refund_balance_short",
+    RefundKind.HELD: "payment_amount_mismatch",
 }
+_NEVER_BY_CHANNEL = (RefundKind.CLOSED, RefundKind.REJECTED)
+"""The channel's last word: it has not paid this number and will not by itself; ABNORMAL may still be paid."""
 RETURN_CASH = "return_cash"
 _SLOW = "refund_slow"
-_COUNTER = "COUNTER"
 _ATTENTION_AFTER_LOOKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A refund that waits for a person, and what that person was asked."""
+
+    request: RefundRequest
+    kind: RefundKind
+    reason: str
+
+    @property
+    def is_cash(self) -> bool:
+        """Return whether a person has to hand this money back anyway."""
+        return self.request.method.channel == "cash"
 
 
 class RefundDesk:
@@ -36,7 +54,7 @@ class RefundDesk:
         self._desk, self._background = desk, background
         self._numbers: set[str] = set()
         self._poked: set[str] = set()
-        self._waiting_person: dict[str, RefundRequest] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._handed_back: dict[str, tuple[str, str]] = {}
         """Cash that a person handed back: who, and what they wrote."""
         self._retry: dict[str, tuple[str, str]] = {}
@@ -51,20 +69,53 @@ class RefundDesk:
         """A channel reported something about a refund: ask now."""
         self._poked.add(out_refund_no)
 
-    def retry(self, actor: str, note: str) -> bool:
-        """A person wants the waiting refunds tried again; False when none waits."""
-        self._retry |= dict.fromkeys(self._waiting_person, (actor, note))
-        return bool(self._waiting_person)
+    async def decide(self, command: ResolveCommand) -> CommandAnswer:
+        """Carry out RETRY_REFUND or CASH_RETURNED for the refunds that the person was asked about."""
+        if command.action is ResolveAction.RETRY_REFUND:
+            return self._retry_asked(command)
+        if command.action is ResolveAction.CASH_RETURNED:
+            return await self._cash_returned(command)
+        return self._answer("NOT_WAITING", "订单没有等待此项处理")
 
-    def cash_returned(self, actor: str, note: str) -> bool:
-        """A person handed the waiting cash back; False when no cash waits."""
-        for number, request in self._waiting_person.items():
-            if request.method.channel == "cash":
-                self._handed_back[number] = (actor, note)
-        return bool(self._handed_back)
+    def _asked(self) -> dict[str, Waiting]:
+        """Return the waiting refunds that are the order's present need; another one's decision is not theirs."""
+        need = self._desk.order.needs_person
+        return {number: one for number, one in self._waiting.items() if one.reason == need}
+
+    def _retry_asked(self, command: ResolveCommand) -> CommandAnswer:
+        free = {n: one for n, one in self._waiting.items() if one.kind is not RefundKind.HELD}
+        asked = self._asked() or free
+        self._retry |= dict.fromkeys(asked, (command.actor, command.note))
+        return self._answer() if asked else self._answer("NOT_WAITING", "订单没有等待此项处理")
+
+    async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
+        """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too."""
+        cash = {n: one for n, one in self._waiting.items() if one.is_cash}
+        asked = {n: one for n, one in self._asked().items() if one.kind in _NEVER_BY_CHANNEL} or cash
+        if not asked:
+            return self._answer("NOT_WAITING", "订单没有等待此项处理")
+        done = [number for number, one in asked.items() if await self._hand_back(number, one, command)]
+        if not done:
+            return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
+        return self._answer()
+
+    async def _hand_back(self, number: str, one: Waiting, command: ResolveCommand) -> bool:
+        if not one.is_cash:
+            answer = await self._call(PaymentActivities.query_refund, one.request)
+            if answer.kind not in (*_NEVER_BY_CHANNEL, RefundKind.NOT_FOUND):
+                if answer.kind is not RefundKind.UNKNOWN:
+                    self.poke(number)
+                return False
+        if self._waiting.get(number) is not one:
+            return False
+        self._handed_back[number] = (command.actor, command.note)
+        return True
+
+    def _answer(self, code: str = "", message: str = "已处理") -> CommandAnswer:
+        return CommandAnswer(ok=not code, status=self._desk.order.status, code=code, message=message)
 
     async def _run(self, request: RefundRequest) -> None:
-        outcome = await self._call(PaymentActivities.refund_payment, request)
+        outcome = await self._begin(request)
         looks = 0
         while outcome.kind is not RefundKind.SUCCEEDED:
             if outcome.kind in _PERSON:
@@ -80,6 +131,11 @@ class RefundDesk:
         await self._desk.record_refund(outcome, *self._handed_back.pop(request.out_refund_no, ("system", "")))
         await self._desk.unflag(_SLOW)
 
+    async def _begin(self, request: RefundRequest) -> RefundOutcome:
+        if request.held:
+            return RefundOutcome(kind=RefundKind.HELD, out_refund_no=request.out_refund_no)
+        return await self._call(PaymentActivities.refund_payment, request)
+
     async def _wait_for_channel(self, request: RefundRequest, looks: int) -> None:
         ladder = policy.REFUND_QUERY_LADDER
         number = request.out_refund_no
@@ -91,28 +147,35 @@ class RefundDesk:
         """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself.
 
         A report of the channel ends the wait too: finance may have mended the refund at the channel's own desk.
+        Whoever was asked for something else first is done when the need is empty: then this one is asked again.
         """
         number = request.out_refund_no
-        await self._desk.record_refund(outcome)
-        at_counter = outcome.code == _COUNTER
-        reason = RETURN_CASH if at_counter else _PERSON[outcome.kind]
+        if outcome.kind is not RefundKind.HELD:
+            await self._desk.record_refund(outcome)
+        reason = RETURN_CASH if outcome.code == COUNTER else _PERSON[outcome.kind]
         await self._desk.flag(reason)
-        self._waiting_person[number] = request
+        self._waiting[number] = Waiting(request, outcome.kind, reason)
         patience = timedelta(minutes=30) if outcome.kind is RefundKind.INSUFFICIENT else None
-        await _within(
-            lambda: number in self._retry or number in self._handed_back or number in self._poked,
-            patience,
-            "等人工处理退款",
-        )
-        del self._waiting_person[number]
+        while await _within(
+            lambda: self._is_decided(number) or not self._desk.order.needs_person, patience, "等人工处理退款"
+        ):
+            if self._is_decided(number):
+                break
+            await self._desk.flag(reason)
+        del self._waiting[number]
         self._poked.discard(number)
         actor, note = self._retry.pop(number, ("system", ""))
         await self._desk.unflag(reason, actor, note)
         if number in self._handed_back:
             return RefundOutcome(
-                kind=RefundKind.SUCCEEDED, out_refund_no=number, amount_fen=request.refund_fen, code=_COUNTER
+                kind=RefundKind.SUCCEEDED, out_refund_no=number, amount_fen=request.refund_fen, code=COUNTER
             )
         return await self._call(PaymentActivities.refund_payment, request)
+
+    def _is_decided(self, number: str) -> bool:
+        """Return whether a waiting refund goes on; a channel knows nothing of one that was never asked for."""
+        held = self._waiting[number].kind is RefundKind.HELD
+        return number in self._retry or number in self._handed_back or (number in self._poked and not held)
 
     async def _call(
         self, method: Callable[[Any, RefundRequest], RefundOutcome], request: RefundRequest
@@ -126,9 +189,10 @@ class RefundDesk:
             return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
 
 
-async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> None:
-    """Wait for a condition, at most so long; the caller looks again either way."""
+async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> bool:
+    """Wait for a condition, at most so long; return whether it came true."""
     try:
         await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
     except TimeoutError:
-        return
+        return False
+    return True

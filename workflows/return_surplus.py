@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from activities import options
     from activities.order_opening import OrderOpeningActivities
     from contracts import names
+    from contracts.fill import CommandAnswer, ResolveCommand
     from contracts.orders import LoadAttempt
     from contracts.payment import PaymentReported
     from domain import policy
@@ -26,6 +27,7 @@ class ReturnSurplus:
     """
 
     def __init__(self) -> None:
+        self._loaded = False
         self._background = Background()
         self._desk = OrderDesk(details)
         self._refunds = RefundDesk(self._desk, self._background)
@@ -39,7 +41,9 @@ class ReturnSurplus:
             LoadAttempt(out_trade_no=report.out_trade_no),
             **options.DATABASE,
         )
+        self._loaded = True
         if loaded.view is None or loaded.attempt is None:
+            await workflow.wait_condition(workflow.all_handlers_finished)
             return "unknown_attempt"
         self._desk.view = loaded.view
         outcome, looks = await self._payments.look(loaded.attempt), 0
@@ -48,9 +52,20 @@ class ReturnSurplus:
             await workflow.sleep(ladder[min(looks, len(ladder) - 1)])
             looks += 1
             outcome = await self._payments.look(loaded.attempt)
-        await workflow.wait_condition(lambda: self._background.is_idle)
+        await workflow.wait_condition(lambda: self._background.is_idle and workflow.all_handlers_finished())
         self._desk.tell(stage=True)
         return "returned" if outcome.kind is OutcomeKind.SUCCEEDED else str(outcome.kind)
+
+    @workflow.update(name=names.UPDATE_RESOLVE, description="人工处理退款")
+    async def resolve(self, command: ResolveCommand) -> CommandAnswer:
+        """Carry out a person's decision about the refund: try it again, or it went back in cash."""
+        await workflow.wait_condition(lambda: self._loaded)
+        if self._desk.view is None:
+            return CommandAnswer(ok=False, status=None, code="NOT_WAITING", message="没有这笔付款")
+        if not command.note.strip():
+            status = self._desk.order.status
+            return CommandAnswer(ok=False, status=status, code="NOTE_MISSING", message="请填写处理说明")
+        return await self._refunds.decide(command)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     def payment_reported(self, report: PaymentReported) -> None:

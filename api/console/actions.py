@@ -29,9 +29,10 @@ _DECISIONS: dict[str, tuple[ResolveAction, ...]] = {
     "shortfall": _SHORTFALL,
     "return_cash": (_A.CASH_RETURNED,),
     "refund_abnormal": (_A.RETRY_REFUND,),
-    "refund_closed": (_A.RETRY_REFUND,),
-    "refund_rejected": (_A.RETRY_REFUND,),
+    "refund_closed": (_A.RETRY_REFUND, _A.CASH_RETURNED),
+    "refund_rejected": (_A.RETRY_REFUND, _A.CASH_RETURNED),
     "refund_balance_short": (_A.RETRY_REFUND,),
+    "payment_amount_mismatch": (_A.RETRY_REFUND,),
     "dispenser_unanswered": (_A.NOTHING_DISPENSED,),
     "fill_not_reported": (_A.NOTHING_DISPENSED,),
 }

@@ -38,6 +38,7 @@ REFUND_STATUS = {
     "insufficient": "商户余额不足，将重试",
     "not_found": "渠道查无此单",
     "unknown": "结果未知，查询中",
+    "held": "待人工放行",
 }
 MONEY_COLOURS = {
     "进行中": "azure",
@@ -101,8 +102,8 @@ ATTENTION = {
     "shortfall": "加注金额超过已付金额，请补收或核销",
     "return_cash": "现金余款待退还顾客",
     "refund_abnormal": "退款异常（银行卡失效等），处理后重试",
-    "refund_closed": "退款被渠道关闭，处理后重试",
-    "refund_rejected": "退款被拒，处理后重试",
+    "refund_closed": "退款被渠道关闭，处理后重试，或退现金",
+    "refund_rejected": "退款被拒，处理后重试，或退现金",
     "refund_balance_short": "商户余额不足，充值后重试",
     "refund_slow": "退款迟迟未到账",
     "dispenser_unanswered": "油机未应答授权，请现场核实",
@@ -110,7 +111,7 @@ ATTENTION = {
     "unpaid_too_long": "长时间未付款（可能驶离）",
     "close_unconfirmed": "渠道未确认关单，系统继续查询",
     "code_reverse_unconfirmed": "付款码撤销未确认，系统继续重试",
-    "payment_amount_mismatch": "渠道到账金额与应付不符",
+    "payment_amount_mismatch": "渠道到账金额与应付不符，核实后退回",
 }
 EVENT = {
     "opened": "下单",
@@ -135,8 +136,8 @@ RESOLVE = {
     ResolveAction.CHARGE_AMOUNT: "按指定金额收款",
     ResolveAction.COLLECT_CASH: "差额已收现金",
     ResolveAction.WRITE_OFF: "差额核销（油站承担）",
-    ResolveAction.CASH_RETURNED: "现金余款已退还顾客",
-    ResolveAction.RETRY_REFUND: "重新发起退款",
+    ResolveAction.CASH_RETURNED: "已用现金退还顾客",
+    ResolveAction.RETRY_REFUND: "发起退款（或重试）",
     ResolveAction.NOTHING_DISPENSED: "确认未出油，全额退款",
 }
 POINT_STATE = {

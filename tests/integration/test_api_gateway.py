@@ -103,8 +103,12 @@ class SurplusDouble:
 
     @workflow.run
     async def run(self, report: PaymentReported) -> str:
-        await workflow.wait_condition(lambda: self._done)
+        await workflow.wait_condition(lambda: self._done and workflow.all_handlers_finished())
         return report.out_trade_no
+
+    @workflow.update(name=names.UPDATE_RESOLVE)
+    async def resolve(self, command: ResolveCommand) -> CommandAnswer:
+        return CommandAnswer(ok=True, status=OrderStatus.COMPLETED, message=command.note)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     async def reported(self, report: PaymentReported) -> None:
@@ -253,6 +257,23 @@ async def test_a_surplus_is_returned_once(gateway: ClientTemporalGateway, tempor
     assert await asyncio.wait_for(handle.result(), 10) == trade_no
     await gateway.return_surplus(report, LABELS)
     assert (await handle.describe()).close_time is not None, "an ended return is not started again"
+
+
+async def test_a_decision_on_an_ended_order_reaches_the_run_that_returns_its_money(
+    gateway: ClientTemporalGateway,
+) -> None:
+    fill = _fill()
+    report = PaymentReported(out_trade_no=out_trade_no(fill.order_no, 1))
+    await gateway.return_surplus(report, LABELS)
+    command = ResolveCommand(actor="staff:1", action=ResolveAction.RETRY_REFUND, note="已核对")
+    for attempt in range(50):
+        try:
+            answer = await gateway.resolve(fill.order_no, command, f"resolve-{attempt}")
+            break
+        except OrderEndedError:
+            await asyncio.sleep(0.2)
+    assert (answer.ok, answer.message) == (True, "已核对")
+    await gateway.report_surplus(report)
 
 
 async def test_health(gateway: ClientTemporalGateway) -> None:

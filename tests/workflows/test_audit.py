@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.fill import CommandAnswer, PayState, ResolveAction
@@ -196,7 +197,7 @@ async def test_a_surplus_is_asked_about_until_the_channel_knows(
     skipping.assert_money_closed(request.order_no)
 
 
-async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_counts(
+async def test_money_of_a_wrong_amount_goes_back_once_a_person_says_so(
     harness: Harness,
 ) -> None:
     sale = harness.sale()
@@ -205,14 +206,19 @@ async def test_money_of_a_wrong_amount_stays_with_a_person_when_another_payment_
     await harness.until(order_no, "unpaid")
     await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="kiosk")
     number = ids.out_trade_no(order_no, 1)
-    harness.channel.script["query"] = [
-        PaymentOutcome(kind=OutcomeKind.SUCCEEDED, out_trade_no=number, transaction_id="42x", amount_fen=1)
-    ]
+    harness.channel.trades[number].amount_fen = 1
+    harness.channel.customer_pays(number)
     await harness.report(handle, number)
     await harness.until(order_no, "unpaid", needs="payment_amount_mismatch")
     assert (await harness.cash(handle, 14_700)).ok
+    await harness.until(order_no, "completed", needs="payment_amount_mismatch")
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    assert harness.channel.count("refund") == 0
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
     await handle.result()
-    assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
+    assert harness.order(order_no)["needs_person"] == ""
+    assert harness.channel.trades[number].refunds == {ids.out_refund_no(number, "mismatch"): 1}
+    harness.assert_money_closed(order_no)
 
 
 async def test_two_people_decide_one_shortfall_and_one_of_them_is_told(

@@ -1,0 +1,166 @@
+"""What a person decides about money on its way back: released, tried again, or handed back in cash."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
+from contracts.names import UPDATE_RESOLVE
+from contracts.payment import PaymentReported, RefundOutcome, RefundRequest
+from domain import ids
+from domain.payment import PayMethod, RefundKind
+from tests.workflows.harness import Handle, Harness
+from workflows.return_surplus import ReturnSurplus
+
+_REST_FEN = 5_300
+
+
+def answers(harness: Harness, *kinds: RefundKind) -> None:
+    """Make the channel answer the next refunds so."""
+    harness.channel.script["refund"] = [RefundOutcome(kind=kind, out_refund_no="") for kind in kinds]
+
+
+async def rest_that_waits(harness: Harness, kind: RefundKind) -> tuple[str, Handle]:
+    """Fill less than was paid; the channel answers the refund of the rest so, and a person is asked."""
+    answers(harness, kind)
+    request, handle = await harness.start_authorised()
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs=f"refund_{kind}")
+    return request.order_no, handle
+
+
+async def ended_sale_with_late_money(
+    harness: Harness, amount_fen: int
+) -> tuple[str, str, WorkflowHandle[Any, str]]:
+    """A sale paid in cash whose closed QR code captures all the same; a return run looks at it."""
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    number = (await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    trade = harness.channel.trades[number]
+    trade.state, trade.amount_fen = "SUCCESS", amount_fen
+    run: WorkflowHandle[Any, str] = await harness.client.start_workflow(
+        ReturnSurplus.run,
+        PaymentReported(out_trade_no=number),
+        id=ids.surplus_workflow_id(number),
+        task_queue=harness.queue,
+    )
+    return order_no, number, run
+
+
+async def decide(run: WorkflowHandle[Any, str], action: ResolveAction) -> CommandAnswer:
+    """Send a decision to a return run."""
+    command = ResolveCommand(actor="staff:1", action=action, note="已核对")
+    answer: CommandAnswer = await run.execute_update(UPDATE_RESOLVE, command, result_type=CommandAnswer)
+    return answer
+
+
+def refund(harness: Harness, order_no: str) -> dict[str, Any]:
+    """Return the order's only refund row."""
+    return harness.row("SELECT * FROM refund WHERE order_no = :no", no=order_no)
+
+
+@pytest.mark.parametrize("kind", [RefundKind.CLOSED, RefundKind.REJECTED])
+async def test_a_refund_that_the_channel_never_pays_goes_back_in_cash(
+    harness: Harness, kind: RefundKind
+) -> None:
+    order_no, handle = await rest_that_waits(harness, kind)
+    assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED)).ok
+    assert (await handle.result()).status == "completed"
+    row = refund(harness, order_no)
+    assert (row["status"], row["code"], row["refund_id"]) == ("succeeded", "COUNTER", "")
+    assert harness.balance("1010.cash", order_no) == -_REST_FEN
+    assert harness.balance("1010.wechat", order_no) == 20_000
+    assert harness.balance("2040", order_no) == 0
+    assert harness.channel.count("refund") == 1
+    story = harness.rows("SELECT * FROM order_event WHERE order_no = :no AND kind = 'refunded'", no=order_no)
+    assert [(one["actor"], "已退现金" in one["detail"]) for one in story] == [("staff:1", True)]
+
+
+async def test_no_cash_for_a_refund_that_the_channel_may_still_pay(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, handle = await rest_that_waits(harness, RefundKind.ABNORMAL)
+    refused = await harness.resolve(handle, ResolveAction.CASH_RETURNED)
+    assert (refused.ok, refused.code) == (False, "NOT_WAITING")
+    answers(harness, RefundKind.CLOSED)
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    await harness.until(order_no, "dispensed", needs="refund_closed")
+
+    def unknown(request: RefundRequest) -> RefundOutcome:
+        return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.channel, "query_refund", unknown)
+        refused = await harness.resolve(handle, ResolveAction.CASH_RETURNED)
+    assert (refused.ok, refused.code) == (False, "CHANNEL_MAY_PAY")
+    assert harness.balance("1010.cash", order_no) == 0
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    assert (await handle.result()).status == "completed"
+    harness.assert_money_closed(order_no)
+
+
+async def test_a_refund_that_finance_paid_meanwhile_is_not_handed_back_too(harness: Harness) -> None:
+    order_no, handle = await rest_that_waits(harness, RefundKind.CLOSED)
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.trades[number].refunds[ids.out_refund_no(number, "rest")] = _REST_FEN
+    refused = await harness.resolve(handle, ResolveAction.CASH_RETURNED)
+    assert (refused.ok, refused.code) == (False, "CHANNEL_MAY_PAY")
+    assert (await handle.result()).status == "completed"
+    harness.assert_money_closed(order_no)
+
+
+async def test_a_return_run_takes_a_persons_decision(harness: Harness) -> None:
+    answers(harness, RefundKind.ABNORMAL, RefundKind.CLOSED)
+    order_no, _, run = await ended_sale_with_late_money(harness, 14_700)
+    await harness.until(order_no, "completed", needs="refund_abnormal")
+    assert (await decide(run, ResolveAction.COLLECT_CASH)).code == "NOT_WAITING"
+    assert (await decide(run, ResolveAction.RETRY_REFUND)).ok
+    await harness.until(order_no, "completed", needs="refund_closed")
+    assert (await decide(run, ResolveAction.CASH_RETURNED)).ok
+    assert await run.result() == "returned"
+    assert harness.order(order_no)["needs_person"] == ""
+    assert harness.balance("2040", order_no) == harness.balance("1010.cash", order_no) == 0
+
+
+async def test_a_wrong_amount_after_the_order_ended_is_held_for_a_person(harness: Harness) -> None:
+    order_no, number, run = await ended_sale_with_late_money(harness, 1)
+    await harness.until(order_no, "completed", needs="payment_amount_mismatch")
+    await asyncio.sleep(0.3)
+    assert (refund(harness, order_no)["status"], harness.channel.count("refund")) == ("held", 0)
+    assert (await decide(run, ResolveAction.CASH_RETURNED)).code == "NOT_WAITING"
+    assert (await decide(run, ResolveAction.RETRY_REFUND)).ok
+    assert await run.result() == "returned"
+    assert harness.channel.trades[number].refunds == {ids.out_refund_no(number, "mismatch"): 1}
+    assert harness.order(order_no)["needs_person"] == ""
+
+
+async def test_a_decision_about_the_sale_comes_first_and_the_held_money_is_asked_for_again(
+    harness: Harness,
+) -> None:
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    wrong = (await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="kiosk")).out_trade_no
+    await harness.pay_and_report(handle, request.order_no)
+    await harness.until(request.order_no, "authorised")
+    harness.channel.trades[wrong].state = "SUCCESS"
+    harness.channel.trades[wrong].amount_fen = 1
+    await harness.complete(handle, harness.sale(order_no=request.order_no, amount_fen=99_900))
+    await harness.until(request.order_no, "authorised", needs="amount_mismatch")
+    await harness.report(handle, wrong)
+    for _ in range(100):
+        if harness.order(request.order_no)["surplus_fen"]:
+            break
+        await asyncio.sleep(0.05)
+    assert harness.order(request.order_no)["needs_person"] == "amount_mismatch"
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
+    await harness.until(request.order_no, "completed", needs="payment_amount_mismatch")
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    await handle.result()
+    assert harness.order(request.order_no)["needs_person"] == ""
+    harness.assert_money_closed(request.order_no)
