@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from activities.ports import Drivers, Ledger, Orders, Payments, Stations
 from db.repositories.columns import table_of
@@ -15,6 +15,7 @@ from db.repositories.stations import StationRepository
 from db.tables.identity import Driver
 
 _driver = table_of(Driver)
+_OPENID = select(_driver.c.openid_cipher).where(_driver.c.id == bindparam("driver"))
 
 
 class Vault(Protocol):
@@ -37,7 +38,7 @@ class DriverDirectory:
 
     def openid(self, driver_id: int) -> str | None:
         """Return the driver's openid in clear; None when unknown."""
-        cipher = self._db.execute(select(_driver.c.openid_cipher).where(_driver.c.id == driver_id)).scalar()
+        cipher = self._db.execute(_OPENID, {"driver": driver_id}).scalar()
         return self._vault.decrypt("driver", "openid", cipher) if cipher else None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from activities.records import (
@@ -52,6 +52,13 @@ _LOCK_ORDER = (
     .where(_order.c.order_no == bindparam("key"))
     .with_for_update(of=_order)
 )
+_CHANGEABLE = tuple(name for name in _ORDER_FIELDS if name not in _IMMUTABLE)
+_SAVE_ORDER = (
+    update(_order)
+    .where(_order.c.order_no == bindparam("key"))
+    .values({name: bindparam(name) for name in _CHANGEABLE})
+)
+_ADD_EVENTS = insert(_event).on_conflict_do_nothing(index_elements=["order_no", "key"])
 _SALE_OF = select(_sale).where(_sale.c.order_no == bindparam("key"))
 
 
@@ -83,15 +90,12 @@ class OrderRepository:
 
     def save(self, order: OrderRecord) -> None:
         """Write the changeable fields of a locked row."""
-        values = {k: v for k, v in asdict(order).items() if k not in _IMMUTABLE}
-        self._db.execute(_order.update().where(_order.c.order_no == order.order_no).values(**values))
+        values = {name: getattr(order, name) for name in _CHANGEABLE}
+        self._db.execute(_SAVE_ORDER, {"key": order.order_no, **values})
 
     def add_events(self, events: tuple[EventRecord, ...]) -> None:
         """Append to the story; a key that is already there is left alone."""
-        self._db.execute(
-            insert(_event).on_conflict_do_nothing(index_elements=["order_no", "key"]),
-            [asdict(e) for e in events],
-        )
+        self._db.execute(_ADD_EVENTS, [asdict(e) for e in events])
 
     def sale_of(self, order_no: str) -> SaleRow | None:
         """Return the order's sale."""
