@@ -1,6 +1,6 @@
 """Write the generated parts of the process pages: the state diagram and the state table.
 
-`python -m docs.generate` rewrites what stands between `<!-- generated:NAME -->` and `<!-- /generated -->` from the
+`.venv/bin/python -m docs.generate` rewrites what stands between `<!-- generated:NAME -->` and `<!-- /generated -->` from the
 code's own transition table and durations; with `--check` it writes nothing and ends with 1 when a page is stale.
 """
 

@@ -2,7 +2,7 @@
 
 Draws every secret, leaves what the merchant platform gives empty.
 
-`python -m workers.new_env > .env`. With `--sandbox-keys FOLDER` (the folder that the WeChat sandbox filled on
+`.venv/bin/python -m workers.new_env > .env`. With `--sandbox-keys FOLDER` (the folder that the WeChat sandbox filled on
 its first start) the merchant's half of the simulated channel is filled in and the sandbox is switched on.
 """
 

@@ -58,7 +58,9 @@ def _features_of_tests() -> set[str]:
 
 
 def test_generated_parts_are_fresh() -> None:
-    assert [str(page.relative_to(ROOT)) for page in stale_pages()] == [], "run `python -m docs.generate`"
+    assert [str(page.relative_to(ROOT)) for page in stale_pages()] == [], (
+        "run `.venv/bin/python -m docs.generate`"
+    )
 
 
 def test_a_changed_part_is_noticed(tmp_path: Path) -> None:
