@@ -4,6 +4,7 @@ Sandbox only: no real money, no real fuel. `workers/story/__main__.py` is the co
 """
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -276,7 +277,7 @@ def tell_story(stack: EmbeddedStack) -> int:
         found = compare(engine, demo.addresses)
         print(table(found))
         teller.chapter("到 Temporal 里看 · to see them in Temporal, start the stack again on this data:")
-        print(f"  JIAZHU_DATA={os.path.relpath(stack.folder)} make up")
+        print(f"  JIAZHU_DATA={shlex.quote(os.path.relpath(stack.folder))} make up")
         for title, order in demo.orders:
             print(f"  {title}\n    {stack.ui_url}/namespaces/default/workflows/fill-{order}")
         return 0 if found.is_equal else 1
