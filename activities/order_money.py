@@ -23,6 +23,7 @@ from activities.order_postings import (
 )
 from activities.order_support import (
     Clock,
+    case_events,
     due_fen,
     event,
     issue_receipt,
@@ -141,7 +142,9 @@ class OrderMoneyActivities:
             if not flag and sale.price_fen_per_unit != order.price_fen_per_unit and sale.quantity_milli:
                 flag = SaleFlag.PRICE_MISMATCH
             if tx.orders.sale_of(order.order_no) is None:
-                tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, flag))
+                tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, checked.mark(flag)))
+                if case := case_events(order, checked, now):
+                    tx.orders.add_events(case)
             order = replace(order, quantity_milli=sale.quantity_milli)
             if flag and request.charge_fen is None:
                 return self._leave_to_person(tx, order, place, flag, now)
@@ -154,6 +157,9 @@ class OrderMoneyActivities:
     def _leave_to_person(
         self, tx: Transaction, order: OrderRecord, place: OrderPlace, flag: SaleFlag, now: datetime
     ) -> SettledSale:
+        """Keep the sale for a decision; the fill has ended, so the pump sells again, unless its sale is a guess."""
+        if flag is not SaleFlag.SYNTHESISED:
+            tx.stations.release(order.fuelling_point_id, order.order_no)
         order = replace(order, needs_person=flag.value)
         tx.orders.save(replace(order, updated_at=now))
         detail = "油机数据需人工核对，尚未扣款"

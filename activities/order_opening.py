@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from temporalio import activity
 
 from activities.errors import PlaceUnknownError, raise_mapped
-from activities.order_support import Clock, event, locked, view_of
+from activities.order_support import Clock, case_events, event, locked, view_of
 from activities.ports import PaymentChannel, Transaction, UnitOfWork
 from activities.records import AttemptRecord, NozzleQuote, OrderPlace, OrderRecord, SaleRow
 from contracts import names
@@ -141,9 +141,10 @@ class OrderOpeningActivities:
         )
         place = _place(quote)
         tx.orders.insert(order)
-        tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, flag))
+        tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, checked.mark(flag)))
         detail = f"{quantity_text(sale.quantity_milli)} {Unit(quote.unit).label_zh}，油机金额 {yuan(sale.amount_fen)} 元"
-        tx.orders.add_events((event(order, "open", "dispensed", now, actor="dispenser", detail=detail),))
+        opened = event(order, "open", "dispensed", now, actor="dispenser", detail=detail)
+        tx.orders.add_events((opened, *case_events(order, checked, now)))
         if order.charge_fen:
             tx.ledger.post(order_no, sale_journal(order, place), now)
         return view_of(order, place)

@@ -23,7 +23,7 @@ from domain.money import yuan
 from domain.order import FillMode, OrderStatus, move
 from domain.payment import RefundKind
 from domain.quantity import Unit, quantity_text
-from domain.settlement import SaleFlag
+from domain.settlement import CheckedAmount, SaleFlag
 
 Clock = Callable[[], datetime]
 """Returns the present, UTC-aware."""
@@ -81,7 +81,7 @@ def moved(order: OrderRecord, status: OrderStatus, now: datetime) -> OrderRecord
     return replace(order, status=status, ended_at=now if status.is_final else None)
 
 
-_DECISIONS = frozenset({flag.value for flag in SaleFlag if flag} | {"shortfall"})
+_DECISIONS = frozenset(SaleFlag) - {SaleFlag.NONE, SaleFlag.AMOUNT_CASE} | {"shortfall"}
 
 
 def need(order: OrderRecord, reason: str) -> str:
@@ -105,6 +105,15 @@ def event(
     return EventRecord(
         order_no=order.order_no, key=key, at=now, kind=kind, status=order.status, actor=actor, detail=detail
     )
+
+
+def case_events(order: OrderRecord, checked: CheckedAmount, now: datetime) -> tuple[EventRecord, ...]:
+    """Return the case of a sale whose meter and platform differ by more than one fen, with both figures (003-K1)."""
+    if not checked.is_case:
+        return ()
+    then = "超出允差，待人工核定" if checked.flag else "在允差内，按油机金额结算"
+    detail = f"油机金额 {yuan(checked.charge_fen)} 元，单价×数量 {yuan(checked.platform_fen)} 元，相差超过 0.01 元；{then}"
+    return (event(order, "case", "case", now, actor="dispenser", detail=detail),)
 
 
 def refund_row(

@@ -19,7 +19,7 @@ CASE_DIFFERENCE_FEN = 1
 
 
 class SaleFlag(StrEnum):
-    """Why a sale waits for a person."""
+    """What is odd about a sale; all but AMOUNT_CASE wait for a person."""
 
     NONE = ""
     AMOUNT_MISMATCH = "amount_mismatch"
@@ -28,6 +28,8 @@ class SaleFlag(StrEnum):
     """Rebuilt from the totaliser because the dispenser lost its transaction."""
     UNEXPECTED = "unexpected"
     """Fuel on an order that had already ended."""
+    AMOUNT_CASE = "amount_case"
+    """Meter and platform differ by more than one fen, legally: charged as shown and kept as a case (003-K1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,10 @@ class CheckedAmount:
     def is_case(self) -> bool:
         """Return whether meter and platform differ by more than one fen."""
         return abs(self.charge_fen - self.platform_fen) > CASE_DIFFERENCE_FEN
+
+    def mark(self, flag: SaleFlag) -> SaleFlag:
+        """Return what the sale's row says: why a person must look, else that the figures are a case."""
+        return flag or (SaleFlag.AMOUNT_CASE if self.is_case else SaleFlag.NONE)
 
 
 def tolerance_fen(price_fen_per_unit: int) -> int:

@@ -97,6 +97,7 @@ END_REASON = {
 ATTENTION = {
     "amount_mismatch": "油机金额与单价×数量不符，请核定金额",
     "price_mismatch": "油机单价与下单单价不同，请核定金额",
+    "amount_case": "油机金额与单价×数量相差超过 0.01 元，在允差内，按油机金额结算",
     "synthesised": "油机丢失交易，按累计数推算，请核定金额",
     "unexpected": "订单已结束后又出油，请核定金额",
     "shortfall": "加注金额超过已付金额，请补收或核销",
@@ -125,6 +126,7 @@ EVENT = {
     "refunding": "全额退款",
     "refunded": "退款完成",
     "flagged": "需人工核实",
+    "case": "金额差异留案",
     "attention": "转人工处理",
     "resolved": "人工处理",
     "cancelled": "订单取消",

@@ -220,7 +220,7 @@ async def test_legal_rounding_of_the_meter_stands(harness: Harness) -> None:
     await harness.complete(handle, sale)
     assert (await handle.result()).charge_fen == 5_000
     row = harness.row("SELECT * FROM sale WHERE order_no = :no", no=request.order_no)
-    assert (row["platform_fen"], row["flag"]) == (4_998, "")
+    assert (row["platform_fen"], row["flag"]) == (4_998, "amount_case")
 
 
 @pytest.mark.feature("001-4")
