@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from api.auth.roles import Principal, Role
 from api.errors import ProblemError, not_found
+from api.methods import may_pay_by
 from api.ports import OrderEndedError, TemporalGateway
 from contracts.fill import (
     CancelCommand,
@@ -28,24 +29,12 @@ _CASHIER_ACTIONS = frozenset(
 )
 _DESK_ROLES = frozenset({Role.CASHIER, Role.MANAGER, Role.OPERATOR, Role.ADMIN})
 
-_METHODS: dict[Role, frozenset[PayMethod]] = {
-    Role.DRIVER: frozenset({PayMethod.WECHAT_JSAPI}),
-    Role.TERMINAL: frozenset({PayMethod.WECHAT_NATIVE, PayMethod.WECHAT_CODE}),
-    Role.CASHIER: frozenset({PayMethod.WECHAT_NATIVE, PayMethod.WECHAT_CODE}),
-    Role.MANAGER: frozenset({PayMethod.WECHAT_NATIVE, PayMethod.WECHAT_CODE}),
-}
-
 
 def may_resolve(role: Role, action: ResolveAction) -> bool:
     """Return whether a role may take this decision: what costs the station money needs a manager."""
     if role is Role.CASHIER:
         return action in _CASHIER_ACTIONS
     return role in _DESK_ROLES
-
-
-def may_pay_by(role: Role, method: PayMethod) -> bool:
-    """Return whether a role may ask for a payment by this method; cash has its own command."""
-    return method in _METHODS.get(role, frozenset())
 
 
 def scope_of(principal: Principal) -> OrderScope:

@@ -5,20 +5,14 @@ from datetime import datetime
 from api.auth.roles import Principal, Role
 from api.errors import ProblemError, not_found
 from api.idempotency import key_reused
+from api.methods import may_start_by
 from api.presenting import is_online
 from api.schemas.orders import QuoteBody, QuoteOut, StartBody
 from contracts.fill import StartAnswer, StartFill, StartOutcome
 from db.repositories.views_stations import StartFacts
 from domain.money import round_half_up, yuan
-from domain.payment import PayMethod
 from domain.policy import MAX_PREPAID_FEN, MIN_PREPAID_FEN
 
-_METHODS: dict[Role, frozenset[PayMethod]] = {
-    Role.DRIVER: frozenset({PayMethod.WECHAT_JSAPI}),
-    Role.TERMINAL: frozenset({PayMethod.WECHAT_NATIVE}),
-    Role.CASHIER: frozenset({PayMethod.CASH, PayMethod.WECHAT_NATIVE}),
-    Role.MANAGER: frozenset({PayMethod.CASH, PayMethod.WECHAT_NATIVE}),
-}
 _STALE = ProblemError(
     503,
     "station_stale",
@@ -58,7 +52,7 @@ def check_start(
     principal: Principal, body: StartBody, facts: StartFacts, *, order_no: str, now: datetime
 ) -> None:
     """Raise ProblemError when a start is refused: 422, 503, or 409 with the price in force."""
-    if body.method not in _METHODS.get(principal.role, frozenset()):
+    if not may_start_by(principal.role, body.method):
         raise ProblemError(422, "method_not_allowed_here", "不支持的支付方式", "请选择其他支付方式")
     check_quote(body, facts, now=now)
     if (body.price_fen_per_unit, body.price_version) != (facts.price_fen_per_unit, facts.price_version):

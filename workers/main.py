@@ -34,7 +34,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     engine = bootstrap.database(settings, "jiazhu-worker")
     channels = bootstrap.payment_channels(settings)
     instances = bootstrap.fill_activities(bootstrap.open_database(settings, engine), channels)
-    probes = ProbeServer(settings.probe_host, settings.worker_probe_port, lambda: not stop.is_set())
+    is_polling = False
+    probes = ProbeServer(
+        settings.probe_host, settings.worker_probe_port, lambda: is_polling and not stop.is_set()
+    )
     probes.start()
     relay_stop = threading.Event()
     cipher = bootstrap.column_cipher(settings)
@@ -61,6 +64,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         relay_thread.start()
         async with worker:
+            is_polling = True
             ready = {"ready": True, "task_queue": FILL_TASK_QUEUE, "probe_port": probes.port}
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
