@@ -12,6 +12,8 @@ AUTHORISE_ASK_LADDER = tuple(timedelta(seconds=s) for s in (10, 30, 60, 300, 180
 """When a silent station is asked again what became of the authorise command; the last step repeats."""
 STOP_EXPIRY = timedelta(seconds=20)
 """How long a cancel waits for the dispenser; then the person is told to try again."""
+STOP_PATIENCE = timedelta(seconds=8)
+"""How long a manager who says that no fuel went out waits for the dispenser's word; silence leaves it to the manager."""
 FILL_ATTENTION_AFTER = timedelta(minutes=30)
 """An authorised order without a completion for so long is shown to a person; the hold stays."""
 UNPAID_ATTENTION_AFTER = timedelta(minutes=15)

@@ -1,5 +1,7 @@
 """The dispenser's side of one order: the one authorise command, its answer however late, and the sales that arrive."""
 
+from datetime import timedelta
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
@@ -100,8 +102,11 @@ class DispenserDesk:
         except TimeoutError:
             return
 
-    async def stop(self) -> CommandResult:
-        """Withdraw the release; each try is a command of its own, so that a refused one can be tried again."""
+    async def stop(self, patience: timedelta | None = None) -> CommandResult:
+        """Withdraw the release; each try is a command of its own, so that a refused one can be tried again.
+
+        UNKNOWN when no answer came, or none within `patience`.
+        """
         order = self._desk.order
         command = StopCommand(
             command_id=f"{ids.stop_command_id(order.order_no)}-{workflow.info().get_current_history_length()}",
@@ -112,8 +117,13 @@ class DispenserDesk:
             expires_at=workflow.now() + policy.STOP_EXPIRY,
         )
         config = options.named(options.DISPENSER, "撤销授权", self._queue())
+        handle = workflow.start_activity_method(DispenserActivities.stop, command, **config)
         try:
-            return await workflow.execute_activity_method(DispenserActivities.stop, command, **config)
+            await workflow.wait_condition(handle.done, timeout=patience, timeout_summary="等油机应答撤销")
+        except TimeoutError:
+            handle.cancel()
+        try:
+            return await handle
         except ActivityError:
             return _unknown(command)
 

@@ -72,6 +72,9 @@ class FillAndPay:
     @workflow.run
     async def run(self, request: FillInput) -> FillResult:
         """Open the order, walk it to its end, close every loose end, and only then finish."""
+        return await self._background.beside(self._walk(request))
+
+    async def _walk(self, request: FillInput) -> FillResult:
         if request.start is not None:
             if not await self._open_prepaid(request.start):
                 await workflow.wait_condition(workflow.all_handlers_finished)

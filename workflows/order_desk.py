@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities import options
@@ -25,6 +25,8 @@ with workflow.unsafe.imports_passed_through():
         BegunAttempt,
         EndOrder,
         FlagOrder,
+        LoadAttempt,
+        LoadedAttempt,
         OpenedOrder,
         OpenOrder,
         OpenSale,
@@ -73,12 +75,15 @@ class OrderDesk:
     async def _run(self, method: Callable[[Any, Request], Answer], request: Request) -> Answer:
         """Run one transaction; a refusal that retrying cannot mend fails the workflow task, not the order.
 
+        A local activity raises its own failure (ApplicationError), not an ActivityError around it: all are caught.
         The order then stays open and visible, and goes on by itself once the code or the data are mended.
         """
         try:
             return await workflow.execute_local_activity_method(method, request, **options.DATABASE)
-        except ActivityError as error:
-            raise OrderStuckError(f"{method.__name__}: {error.cause}") from error
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise OrderStuckError(f"{method.__name__}: {error.cause or error}") from error
 
     def _keep(self, view: OrderView) -> None:
         self.view = view
@@ -117,6 +122,10 @@ class OrderDesk:
             begun = await self._run(OrderOpeningActivities.begin_attempt, request)
             self._keep(begun.view)
             return begun
+
+    async def load_attempt(self, out_trade_no: str) -> LoadedAttempt:
+        """Find an attempt of any order by its channel number."""
+        return await self._run(OrderOpeningActivities.load_attempt, LoadAttempt(out_trade_no=out_trade_no))
 
     async def record_attempt(self, outcome: PaymentOutcome, *, closed: bool = False) -> None:
         """Keep the code that a screen shows, or that an attempt failed or was closed."""
@@ -197,19 +206,37 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside the main line; its failure fails the workflow task, never silently."""
+        """Run `work` beside the main line; its failure fails the workflow task at once, never silently."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failure.done():
+            self._failure.set_exception(error)
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing runs beside the main line; raises what a finished task raised."""
-        for task in [t for t in self._tasks if t.done()]:
-            self._tasks.discard(task)
-            task.result()
+        """Return whether nothing runs beside the main line."""
         return not self._tasks
+
+    async def beside(self, main_line: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run the main line to its end; raises what it raises, or at once what a task beside it raised."""
+        line = asyncio.create_task(main_line)
+        ends: list[asyncio.Future[Any]] = [line, self._failure]
+        try:
+            await workflow.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            line.cancel()
+            return await line
+        if self._failure.done():
+            self._failure.result()
+        return await line
 
 
 def attributes(order: OrderView, order_no: str, status: OrderStatus) -> TypedSearchAttributes:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from workflows.order_desk import Background, OrderDesk, later
 
@@ -286,7 +286,9 @@ class PaymentDesk:
     ) -> PaymentOutcome:
         try:
             return await workflow.execute_local_activity_method(method, ref, **options.CHANNEL_READ)
-        except ActivityError:
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
             return _unknown(ref)
 
     async def _end_call(

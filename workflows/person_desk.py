@@ -10,8 +10,6 @@ from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
 with workflow.unsafe.imports_passed_through():
-    from activities import options
-    from activities.order_opening import OrderOpeningActivities
     from contracts.fill import (
         CancelCommand,
         CashCommand,
@@ -22,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
         ResolveAction,
         ResolveCommand,
     )
-    from contracts.orders import LoadAttempt, PostVerdict
+    from contracts.orders import PostVerdict
     from contracts.payment import AttemptRef, PaymentOutcome
     from contracts.station import CommandState, SaleRecord
     from domain import policy
@@ -94,9 +92,7 @@ class PersonDesk:
         known = self._payments.open.get(out_trade_no)
         if known is not None:
             return known.ref
-        loaded = await workflow.execute_local_activity_method(
-            OrderOpeningActivities.load_attempt, LoadAttempt(out_trade_no=out_trade_no), **options.DATABASE
-        )
+        loaded = await self._desk.load_attempt(out_trade_no)
         ours = loaded.view is not None and loaded.view.order_no == self._desk.order.order_no
         return loaded.attempt if ours else None
 
@@ -240,9 +236,15 @@ class PersonDesk:
         return self._yes("差额已收" if collected else "差额已核销")
 
     async def _decide_nothing(self, command: ResolveCommand) -> CommandAnswer:
+        """Withdraw the release first: what a person saw may be over. A silent station is why a person decides at all."""
         order = self._desk.order
         if order.status not in (S.PAID, S.AUTHORISED) or not order.needs_person:
             return self._no("NOT_WAITING", "订单没有等待人工确认未出油")
+        if self._dispenser.fuel_is_known:
+            return self._no("FUELLING", "已有加注记录，按实际加注结算")
+        result = await self._dispenser.stop(policy.STOP_PATIENCE)
+        if self._dispenser.fuel_is_known or result.code == "FUELLING":
+            return self._no("FUELLING", "正在加注，不能退款；挂枪后按实际金额结算")
         if not await self._return_all(command.note, command.actor):
             return self._no("TOO_LATE", f"加注记录刚刚到达，订单{self._desk.order.status.label_zh}")
         return self._yes("已确认未出油，全额退款")

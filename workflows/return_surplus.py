@@ -8,11 +8,8 @@ from workflows.refund_desk import RefundDesk
 from workflows.wording import details
 
 with workflow.unsafe.imports_passed_through():
-    from activities import options
-    from activities.order_opening import OrderOpeningActivities
     from contracts import names
     from contracts.fill import CommandAnswer, ResolveCommand
-    from contracts.orders import LoadAttempt
     from contracts.payment import PaymentReported
     from domain import policy
     from domain.payment import OutcomeKind
@@ -36,11 +33,10 @@ class ReturnSurplus:
     @workflow.run
     async def run(self, report: PaymentReported) -> str:
         """Return how it ended: `unknown_attempt`, the channel's verdict, or `returned`."""
-        loaded = await workflow.execute_local_activity_method(
-            OrderOpeningActivities.load_attempt,
-            LoadAttempt(out_trade_no=report.out_trade_no),
-            **options.DATABASE,
-        )
+        return await self._background.beside(self._give_back(report))
+
+    async def _give_back(self, report: PaymentReported) -> str:
+        loaded = await self._desk.load_attempt(report.out_trade_no)
         self._loaded = True
         if loaded.view is None or loaded.attempt is None:
             await workflow.wait_condition(workflow.all_handlers_finished)
