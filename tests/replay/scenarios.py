@@ -9,10 +9,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.fill import ResolveAction
-from contracts.payment import CloseOutcome, PaymentReported
+from contracts.payment import CloseOutcome, PaymentReported, RefundOutcome
 from contracts.station import CommandState, EndReason
 from domain import ids, policy
-from domain.payment import CloseKind, PayMethod
+from domain.payment import CloseKind, PayMethod, RefundKind
 from tests.workflows.harness import Handle, Harness
 from workflows.fill_and_pay import FillAndPay
 from workflows.return_surplus import ReturnSurplus
@@ -129,6 +129,34 @@ async def prepaid_fuel_after_refund(h: Harness) -> Recorded:
     number = ids.out_trade_no(request.order_no, 1)
     report = PaymentReported(out_trade_no=number, out_refund_no=ids.out_refund_no(number, "all"))
     await handle.signal(FillAndPay.payment_reported, report)
+    return handle
+
+
+async def prepaid_refund_closed(h: Harness) -> Recorded:
+    h.channel.script["refund"] = [RefundOutcome(kind=RefundKind.CLOSED, out_refund_no="")]
+    request, handle = await h.start_authorised()
+    await h.complete(handle, h.sale(order_no=request.order_no))
+    await h.until(request.order_no, "dispensed", needs="refund_closed")
+    assert (await h.resolve(handle, ResolveAction.CASH_RETURNED)).ok
+    return handle
+
+
+async def prepaid_nothing_dispensed(h: Harness) -> Recorded:
+    h.stations.silent = True
+    request, handle = await h.start_paid()
+    await h.until(request.order_no, "paid", needs="dispenser_unanswered")
+    assert (await h.resolve(handle, ResolveAction.NOTHING_DISPENSED)).ok
+    return handle
+
+
+async def postpaid_wrong_payment(h: Harness) -> Recorded:
+    order_no, handle = await _unpaid(h)
+    await h.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    h.channel.trades[ids.out_trade_no(order_no, 1)].amount_fen = 1
+    await h.pay_and_report(handle, order_no)
+    await h.until(order_no, "unpaid", needs="payment_amount_mismatch")
+    assert (await h.cash(handle, 14_700)).ok
+    assert (await h.resolve(handle, ResolveAction.RETRY_REFUND)).ok
     return handle
 
 
@@ -299,6 +327,9 @@ REAL_TIME: tuple[RealTime, ...] = (
     prepaid_cancelled_unpaid,
     prepaid_cancelled_while_paying,
     prepaid_fuel_after_refund,
+    prepaid_refund_closed,
+    prepaid_nothing_dispensed,
+    postpaid_wrong_payment,
     postpaid_jsapi,
     postpaid_cash,
     postpaid_cash_after_qr,

@@ -103,5 +103,5 @@ def test_fingerprints_see_one_command_more(tmp_path: Path) -> None:
     line = "        self._desk.tell(stage=True)\n"
     assert line in text
     target.write_text(text.replace(line, f"        await workflow.sleep(timedelta(seconds=1))\n{line}"))
-    method = fingerprints.compute(tmp_path)["return_surplus.ReturnSurplus.run"]
+    method = fingerprints.compute(tmp_path)["return_surplus.ReturnSurplus._give_back"]
     assert method[-1] == "sleep timedelta(seconds=1)"
