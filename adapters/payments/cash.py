@@ -12,9 +12,8 @@ from contracts.payment import (
     RefundOutcome,
     RefundRequest,
 )
-from domain.payment import CloseKind, OutcomeKind, PayMethod, RefundKind
+from domain.payment import COUNTER, CloseKind, OutcomeKind, PayMethod, RefundKind
 
-COUNTER = "COUNTER"
 """Code of a refund that no machine makes: a person at the counter has to."""
 
 
