@@ -14,8 +14,6 @@ from contracts.payment import (
 )
 from domain.payment import COUNTER, CloseKind, OutcomeKind, PayMethod, RefundKind
 
-"""Code of a refund that no machine makes: a person at the counter has to."""
-
 
 def utc_now() -> datetime:
     """Return the wall clock."""
