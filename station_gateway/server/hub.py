@@ -1,7 +1,8 @@
 """Commands down: stored, pushed into the station's long poll, answered by the edge or by UNKNOWN.
 
-A command stays queued until the edge has answered, however late: an expired authorise is answered EXPIRED
-there, and that verdict, not our guess, lets the order go on.
+A command stays queued until the edge has answered, however late: that verdict, not our guess, lets the order go
+on, because the answer to an earlier copy may be lost while the pump is open. Once expired, it is handed out only
+as a question (expiry in 1970, no seconds left), which the edge answers by what it did or by EXPIRED.
 """
 
 import asyncio
@@ -180,7 +181,7 @@ class CommandHub:
         if not commands and hold_s > 0:
             await self._hold(session, min(hold_s, MOST_HOLD_S))
             commands = self._due(session)
-        return commands_body(commands)
+        return commands_body(commands, self._now())
 
     async def _load(self, session: StationSession) -> None:
         """After a start of the server: commands that an earlier process stored and nobody answered."""

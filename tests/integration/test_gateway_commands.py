@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import sqlite3
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,30 @@ async def test_expired_authorise_is_refused_at_the_edge(tmp_path: Path) -> None:
         assert rig.station is not None
         result = await rig.hub.send(authorise_command("P-OLD", expires_in_s=-0.001))
         assert (result.state, result.code) == (CommandState.EXPIRED, "EXPIRED")
+        assert rig.station.point(1, 0x21).state.name == "IDLE"
+
+
+@pytest.mark.feature("003-D4")
+async def test_a_slow_station_clock_does_not_open_a_pump_for_an_old_order(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert rig.hub is not None
+        assert rig.client is not None
+        assert rig.station is not None
+
+        def slow() -> datetime:
+            return now() - timedelta(minutes=30)
+
+        rig.client.desk._now = slow
+        for node in (1, 2):
+            for fp in (0x21, 0x22):
+                point = rig.client.driver.point(node, fp)
+                assert point is not None
+                point.now = slow
+        result = await rig.hub.send(authorise_command("P-20MIN", expires_in_s=-20 * 60))
+        if result.state is CommandState.UNKNOWN:
+            await eventually(lambda: rig.desk.results, what="the edge's own verdict")
+            result = rig.desk.results[0]
+        assert result.state is CommandState.EXPIRED
         assert rig.station.point(1, 0x21).state.name == "IDLE"
 
 

@@ -4,7 +4,8 @@ The station code is never in a body: it comes from the OSCORE context that prove
 
 - POST `e`: `{"e":[sale...], "s":[state...]}`, answered 2.04 once everything is stored.
 - POST `c`: `{"b": boot time, "n": waiting events, "r":[result...], "w": ms to hold}`, answered by
-  `{"c":[command...]}`. Commands come again until their result has arrived.
+  `{"c":[command...]}`. Commands come again until their result has arrived; each delivery says in `ttl_s` how
+  many seconds are left, because a station's clock may be wrong.
 """
 
 import json
@@ -31,7 +32,9 @@ MAX_BODY = 1000
 
 Command = AuthoriseCommand | StopCommand
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO_MS = 0
 _MILLISECOND = timedelta(milliseconds=1)
+_SECOND = timedelta(seconds=1)
 
 
 class BodyError(ValueError):
@@ -145,6 +148,25 @@ def command_body(command: Command) -> dict[str, Any]:
     return values
 
 
+def delivery_body(command: Command, now: datetime) -> dict[str, Any]:
+    """Return a command as it is handed out at `now`: with the whole seconds that it still has.
+
+    A command whose time is over is handed out only to ask for its verdict: its expiry lies in 1970, so that no
+    station opens a pump for it, however slow the station's clock is.
+    """
+    ttl_s = max(0, (command.expires_at - now) // _SECOND)
+    values = command_body(command) | {"ttl_s": ttl_s}
+    return values if ttl_s else values | {"t": _LONG_AGO_MS}
+
+
+def parse_ttl_s(raw: Any) -> int | None:
+    """Return the seconds that a delivered command has from now on, None when the server does not say.
+
+    Raises BodyError.
+    """
+    return whole(raw["ttl_s"]) if "ttl_s" in raw else None
+
+
 def parse_command(station_code: str, raw: Any) -> Command:
     """Return the command in a decoded body; one with an amount is an authorise. Raises BodyError."""
     try:
@@ -235,6 +257,6 @@ def exchange_body(boot: int, depth: int, results: Iterable[str], hold_ms: int) -
     return f'{{"b":{boot},"n":{depth},"r":[{",".join(results)}],"w":{hold_ms}}}'.encode()
 
 
-def commands_body(commands: Sequence[Command]) -> bytes:
-    """Return the answer to POST `c`; nothing at all when there is no command."""
-    return dumps({"c": [command_body(one) for one in commands]}).encode() if commands else b""
+def commands_body(commands: Sequence[Command], now: datetime) -> bytes:
+    """Return the answer to POST `c` at `now`; nothing at all when there is no command."""
+    return dumps({"c": [delivery_body(one, now) for one in commands]}).encode() if commands else b""

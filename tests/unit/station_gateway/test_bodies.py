@@ -93,9 +93,12 @@ def test_commands_results_and_states_round_trip() -> None:
         expires_at=START,
     )
     stop = StopCommand(command_id="stop-P", order_no="P", station_code="ST", node=1, fp=33, expires_at=START)
-    body = bodies.loads(bodies.commands_body([authorise, stop]))
+    before = START - timedelta(seconds=12.9)
+    body = bodies.loads(bodies.commands_body([authorise, stop], before))
     assert [bodies.parse_command("ST", one) for one in body["c"]] == [authorise, stop]
-    assert bodies.commands_body([]) == b""
+    assert [bodies.parse_ttl_s(one) for one in body["c"]] == [12, 12]
+    assert bodies.parse_ttl_s(bodies.command_body(stop)) is None
+    assert bodies.commands_body([], START) == b""
     result = CommandResult(
         command_id="c", order_no="P", state=CommandState.REFUSED, code="FP_BUSY", detail="枪"
     )
@@ -106,6 +109,15 @@ def test_commands_results_and_states_round_trip() -> None:
         station_code="ST", node=1, fp=33, state=PointState.FUELLING, nozzle=2, running_amount_fen=1
     )
     assert bodies.parse_report("ST", json.loads(bodies.report_body(report))) == report
+
+
+@pytest.mark.feature("003-D4")
+@pytest.mark.parametrize("left_s", [0.999, 0, -1200])
+def test_an_expired_command_is_handed_out_only_as_a_question(left_s: float) -> None:
+    stop = StopCommand(command_id="stop-P", order_no="P", station_code="ST", node=1, fp=33, expires_at=START)
+    body = bodies.delivery_body(stop, START - timedelta(seconds=left_s))
+    assert bodies.parse_ttl_s(body) == 0
+    assert bodies.parse_command("ST", body).expires_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 json_values = st.recursive(
