@@ -128,6 +128,14 @@ class Logins:
 
     async def staff(self, login: str, password: str, address: str) -> Tokens:
         """Log a staff member in; raises ProblemError 401 with the same words for every reason."""
+        found, now = await self.person(login, password, address), self._clock()
+        return await self._db.run(lambda conn: self._open(conn, found, new_id(), now))
+
+    async def person(self, login: str, password: str, address: str) -> Principal:
+        """Return whose password this is, without a session: for a second person's approval at the counter.
+
+        Counts and locks as a login does; raises ProblemError 401 with the same words for every reason, 429.
+        """
         self.check_rate(address, login)
         row = await self._db.read(lambda conn: identity.staff_by_login(conn, login))
         known_hash = row.password_hash if row else _DUMMY_HASH
@@ -142,12 +150,8 @@ class Logins:
                 )
             )
             raise _login_failed()
-
-        def store(conn: Connection) -> Tokens:
-            identity.clear_failed_logins(conn, row.id)
-            return self._open(conn, _of_staff(row), new_id(), now)
-
-        return await self._db.run(store)
+        await self._db.run(lambda conn: identity.clear_failed_logins(conn, row.id))
+        return _of_staff(row)
 
     async def refresh(self, token: str) -> Tokens:
         """Exchange a refresh token; raises ProblemError 401, and ends the family when it was used before."""
