@@ -26,15 +26,18 @@ class PayloadCodecError(ValueError):
 
 
 class AesGcmCodec(PayloadCodec):
-    """Encodes under the first key of the ring; decodes under any of them. Payloads in clear pass unchanged.
+    """Encodes under the first key of the ring; decodes under any of them.
 
-    The purpose and the key id are authenticated, so a payload cannot be given another key's id.
+    The purpose and the key id are authenticated, so a payload cannot be given another key's id. A payload in clear
+    is refused: who reaches Temporal's frontend without a key must not be able to command a workflow. The codec
+    server, which only shows, lets clear ones pass.
     """
 
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, keys: Mapping[str, bytes], *, clear_passes: bool = False) -> None:
         """Take the ring, current key first. Raises ValueError when it is empty."""
         if not keys:
             raise ValueError("the payload codec needs a key")
+        self._clear_passes = clear_passes
         self._ciphers = {kid.encode(): AESGCM(key) for kid, key in keys.items()}
         self._current = next(iter(keys)).encode()
 
@@ -58,9 +61,13 @@ class AesGcmCodec(PayloadCodec):
 
     def open(self, payloads: Iterable[Payload]) -> list[Payload]:
         """`decode` without the coroutine."""
-        return [self._open(one) if one.metadata.get("encoding") == ENCODING else one for one in payloads]
+        return [self._open(one) for one in payloads]
 
     def _open(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCODING:
+            if self._clear_passes:
+                return payload
+            raise PayloadCodecError("a payload in clear")
         kid = payload.metadata.get(_KEY_ID, b"")
         cipher = self._ciphers.get(kid)
         if cipher is None:

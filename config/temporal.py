@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, TLSConfig
 
@@ -19,11 +19,15 @@ _RETRY_S = 0.5
 
 
 def data_converter(settings: Settings) -> DataConverter:
-    """The pydantic converter, with encryption when keys are set."""
+    """The pydantic converter; with keys set payloads, messages of failures and their traces are encrypted."""
     ring = settings.codec_key_ring
     if not ring:
         return PYDANTIC
-    return dataclasses.replace(PYDANTIC, payload_codec=AesGcmCodec(ring))
+    return dataclasses.replace(
+        PYDANTIC,
+        payload_codec=AesGcmCodec(ring),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
 
 
 @cache

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine
+
+from db.session import GIVE_UP
 
 CHANNEL = "order_changed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,7 +36,7 @@ async def changed_orders(engine: Engine) -> AsyncIterator[Announcement | None]:
     away.
     """
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    connection = await psycopg.AsyncConnection.connect(make_conninfo(url, **GIVE_UP), autocommit=True)
     async with connection:
         await connection.execute(f"LISTEN {CHANNEL}")
         yield None

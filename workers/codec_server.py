@@ -1,9 +1,9 @@
 """The codec server: lets Temporal's Web UI show encrypted payloads to people who may see them.
 
 `python -m workers.codec_server`. It answers POST /encode and /decode in Temporal's remote codec protocol (a
-JSON `Payloads` message). Only pages of the UI's own origin may read the answers (CORS), and with
-`JIAZHU_CODEC_TOKEN` set a bearer token is asked for; in production it stands behind the same sign-in as the
-UI.
+JSON `Payloads` message). Only pages of the UI's own origin get answers; with `JIAZHU_CODEC_TOKEN` set a bearer
+token is asked for, and without one nobody but such a page is served. In production it stands behind the same
+sign-in as the UI.
 """
 
 import hmac
@@ -75,7 +75,8 @@ class CodecEndpoints:
 
     def _refusal(self, request: Request) -> Response | None:
         origin = request.headers.get("origin")
-        if origin is not None and origin not in self._origins:
+        by_token = origin is None and self._token is not None
+        if origin not in self._origins and not by_token:
             return JSONResponse({"error": "origin"}, status_code=403)
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
@@ -133,7 +134,7 @@ class _AnnouncedServer(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Run until a signal ends it."""
     token = None if settings.codec_token is None else settings.codec_token.get_secret_value()
-    app = make_app(AesGcmCodec(settings.codec_key_ring), settings.temporal_ui_url, token)
+    app = make_app(AesGcmCodec(settings.codec_key_ring, clear_passes=True), settings.temporal_ui_url, token)
     config = uvicorn.Config(
         app, host=settings.codec_host, port=settings.codec_port, log_config=None, access_log=False
     )

@@ -46,8 +46,15 @@ class Relay:
         if message.openid_cipher is None:
             return Outcome(message_id=message.id, outcome="nobody to tell")
         try:
+            return self._try(message, message.openid_cipher)
+        except Exception as error:  # noqa: BLE001 - one message that nobody can send must not stop the others
+            log.error("outbox.message_broken", order_no=message.order_no, error=type(error).__name__)
+            return self._later(message, type(error).__name__)
+
+    def _try(self, message: DueMessage, openid_cipher: str) -> Outcome:
+        try:
             self.client.send_subscribe_message(
-                openid=self.decrypt_openid(message.openid_cipher),
+                openid=self.decrypt_openid(openid_cipher),
                 template_id=RECEIPT_TEMPLATE,
                 data=receipt_fields(json.loads(message.body)),
                 page=f"pages/order?no={message.order_no}",
@@ -55,12 +62,13 @@ class Relay:
         except (SubscribeRefusedError, MessageInvalidError) as error:
             return Outcome(message_id=message.id, outcome=f"refused {error.errcode}")
         except MiniProgramError as error:
-            pause = min(timedelta(seconds=5) * 2 ** min(message.attempts, 10), _LONGEST_PAUSE)
             log.warning("outbox.postponed", order_no=message.order_no, errcode=error.errcode)
-            return Outcome(
-                message_id=message.id, outcome=f"later {error.errcode}", again_at=self.clock() + pause
-            )
+            return self._later(message, str(error.errcode))
         return Outcome(message_id=message.id, outcome="sent")
+
+    def _later(self, message: DueMessage, why: str) -> Outcome:
+        pause = min(timedelta(seconds=5) * 2 ** min(message.attempts, 10), _LONGEST_PAUSE)
+        return Outcome(message_id=message.id, outcome=f"later {why}"[:64], again_at=self.clock() + pause)
 
     def run_forever(self, stop: threading.Event) -> None:
         """Send until asked to stop; a database that is away is waited for."""

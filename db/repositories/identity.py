@@ -113,6 +113,13 @@ def staff_by_id(conn: Connection, staff_id: int) -> StaffRow | None:
     return StaffRow(**row) if row else None
 
 
+def staff_for_update(conn: Connection, staff_id: int) -> StaffRow | None:
+    """Return a staff member by id, active or not, locked until the transaction ends."""
+    statement = _STAFF.where(col(Staff.id) == staff_id).with_for_update(of=Staff)
+    row = conn.execute(statement).mappings().one_or_none()
+    return StaffRow(**row) if row else None
+
+
 def count_failed_login(
     conn: Connection, staff_id: int, *, limit: int, lock_until: datetime, now: datetime
 ) -> None:

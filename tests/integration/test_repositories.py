@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from activities.ports import LedgerConflictError
@@ -60,6 +61,7 @@ def at_once(work: Callable[[int], object], count: int) -> list[object]:
         "DELETE FROM ledger_entry",
         "UPDATE ledger_journal SET memo = 'other'",
         "DELETE FROM ledger_journal",
+        "TRUNCATE ledger_journal, ledger_entry",
         "UPDATE order_event SET detail = 'other'",
         "DELETE FROM order_event",
     ],
@@ -93,6 +95,28 @@ def test_journal_that_does_not_balance_never_commits(
     with pytest.raises(DBAPIError, match="does not balance"):
         world.post_by_hand(order_no, entries)
     assert world.count("ledger_journal") == before
+
+
+def _post_behind_an_early_check(world: World, order_no: str) -> None:
+    entry = text(
+        "INSERT INTO ledger_entry (journal_id, account, side, amount_fen) VALUES (:journal, '1090', :side, :fen)"
+    )
+    journal = text(
+        "INSERT INTO ledger_journal (key, body_hash, order_no, memo, posted_at)"
+        " VALUES ('early', 'x', :order_no, '', now()) RETURNING id"
+    )
+    with world.engine.begin() as db:
+        number = db.execute(journal, {"order_no": order_no}).scalar_one()
+        for side in ("D", "C"):
+            db.execute(entry, {"journal": number, "side": side, "fen": 1})
+        db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        db.execute(entry, {"journal": number, "side": "D", "fen": 1_000_000})
+
+
+def test_a_journal_that_was_checked_early_is_checked_again(world: World) -> None:
+    order_no = world.open_sale(1)
+    with pytest.raises(DBAPIError, match="does not balance"):
+        _post_behind_an_early_check(world, order_no)
 
 
 @pytest.mark.parametrize(("side", "fen"), [("D", 0), ("D", -1), ("X", 1)])

@@ -8,11 +8,15 @@ import uuid
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from temporalio.api.failure.v1 import Failure
 from temporalio.testing import WorkflowEnvironment
 
 from config.payload_codec import ENCODING
 from config.settings import Settings, SettingsError
 from config.temporal import connect
+from db.session import make_engine
 from workers.embedded.ports import any_free
 
 _RING = SecretStr("k1:" + base64.b64encode(bytes(range(32))).decode())
@@ -31,6 +35,19 @@ async def test_arguments_are_encrypted_in_the_history(temporal_env: WorkflowEnvi
     assert b"secret-text" not in b"".join(one.SerializeToString() for one in history.events)
     assert (await client.data_converter.decode([stored])) == [{"plate": "secret-text"}]
     await handle.terminate()
+
+
+async def test_a_failure_shows_nothing_in_clear(temporal_env: WorkflowEnvironment, database_url: str) -> None:
+    address = temporal_env.client.service_client.config.target_host
+    client = await connect(Settings(temporal_address=address, codec_keys=_RING))
+    engine, failure = make_engine(database_url, pool_size=1), Failure()
+    with pytest.raises(DBAPIError) as broken, engine.begin() as db:
+        db.execute(text("SELECT length(:phone) / 0"), {"phone": "13812345678"})
+    assert "13812345678" not in str(broken.value)
+    await client.data_converter.encode_failure(ValueError("13812345678"), failure)
+    assert "13812345678" not in failure.SerializeToString().decode(errors="replace")
+    assert str(await client.data_converter.decode_failure(failure)).endswith("13812345678")
+    engine.dispose()
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:

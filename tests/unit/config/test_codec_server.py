@@ -14,7 +14,7 @@ from config.payload_codec import AesGcmCodec
 from workers.codec_server import allowed_origins, make_app
 
 _UI = "http://127.0.0.1:8233"
-_CODEC = AesGcmCodec({"a": bytes(range(32))})
+_CODEC = AesGcmCodec({"a": bytes(range(32))}, clear_passes=True)
 
 
 def _body(payload: Payload) -> str:
@@ -24,7 +24,13 @@ def _body(payload: Payload) -> str:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(make_app(_CODEC, _UI, None))
+    return TestClient(make_app(_CODEC, _UI, None), headers={"origin": _UI})
+
+
+def test_without_a_token_only_the_page_of_the_ui_is_served() -> None:
+    anybody = TestClient(make_app(_CODEC, _UI, None))
+    (sealed,) = _CODEC.seal([Payload(data=b"x")])
+    assert anybody.post("/decode", content=_body(sealed)).status_code == 403
 
 
 def test_decode_shows_what_the_worker_wrote(client: TestClient) -> None:

@@ -52,9 +52,11 @@ def test_a_changed_or_relabelled_payload_is_refused() -> None:
             same_key_twice.open([hostile])
 
 
-def test_payloads_in_clear_pass() -> None:
+def test_payloads_in_clear_are_refused_except_for_showing() -> None:
     clear = Payload(metadata={"encoding": b"json/plain"}, data=b"1")
-    assert AesGcmCodec({"a": _A}).open([clear]) == [clear]
+    with pytest.raises(PayloadCodecError, match="clear"):
+        AesGcmCodec({"a": _A}).open([clear])
+    assert AesGcmCodec({"a": _A}, clear_passes=True).open([clear]) == [clear]
 
 
 def test_a_ring_without_keys_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -16,6 +16,7 @@ from adapters.miniprogram.errors import (
     MiniProgramError,
     SubscribeRefusedError,
 )
+from db.crypto import CipherError
 from db.repositories.outbox import DueMessage, OutboxRelayStore, Outcome
 from workers.outbox_relay import Relay, receipt_fields
 
@@ -164,3 +165,15 @@ def test_fields_fit_the_host() -> None:
     fields = receipt_fields(body)
     assert max(len(fields["thing2"]), len(fields["thing4"])) == 20
     assert len(fields["character_string5"]) == 32
+
+
+def test_a_message_that_cannot_be_opened_does_not_stop_the_others() -> None:
+    def decrypt(cipher: str) -> str:
+        if cipher == "bad":
+            raise CipherError("unknown key")
+        return cipher
+
+    store, host = FakeStore(due=[message(1, openid_cipher="bad"), message(2)]), FakeHost()
+    assert replace(relay(store, host), decrypt_openid=decrypt).run_once() == 2
+    assert store.finished == {2: "sent"}
+    assert store.postponed[1] > NOW
