@@ -39,6 +39,8 @@ PER_ACCOUNT = RateLimitItemPerMinute(10)
 
 _hasher = PasswordHash((Argon2Hasher(),))
 _DUMMY_HASH = _hasher.hash("nobody has this password")
+_NOBODY = 0
+"""An id that no row has: an unknown name takes the same steps as a known one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,30 +130,33 @@ class Logins:
 
     async def staff(self, login: str, password: str, address: str) -> Tokens:
         """Log a staff member in; raises ProblemError 401 with the same words for every reason."""
-        found, now = await self.person(login, password, address), self._clock()
-        return await self._db.run(lambda conn: self._open(conn, found, new_id(), now))
-
-    async def person(self, login: str, password: str, address: str) -> Principal:
-        """Return whose password this is, without a session: for a second person's approval at the counter.
-
-        Counts and locks as a login does; raises ProblemError 401 with the same words for every reason, 429.
-        """
         self.check_rate(address, login)
         row = await self._db.read(lambda conn: identity.staff_by_login(conn, login))
         known_hash = row.password_hash if row else _DUMMY_HASH
         right = await self._db.call(lambda: _hasher.verify(password, known_hash))
-        now = self._clock()
+        staff_id, now = row.id if row else _NOBODY, self._clock()
+        tokens = await self._db.run(lambda conn: self._admit(conn, staff_id, known_hash, right, now))
+        if tokens is None:
+            raise _login_failed()
+        return tokens
+
+    def _admit(
+        self, conn: Connection, staff_id: int, checked_hash: str, right: bool, now: datetime
+    ) -> Tokens | None:
+        """Judge a checked password under the row lock; None when it opens nothing.
+
+        Guesses of one burst are all checked before the first is counted. Here they come one after another, and the
+        lock that the fifth wrong one sets is seen by every later one, right or wrong.
+        """
+        row = identity.staff_for_update(conn, staff_id)
         if row is None or not row.is_active or (row.locked_until and row.locked_until > now):
-            raise _login_failed()
-        if not right:
-            await self._db.run(
-                lambda conn: identity.count_failed_login(
-                    conn, row.id, limit=MAX_FAILED_LOGINS, lock_until=now + LOCK_FOR, now=now
-                )
-            )
-            raise _login_failed()
-        await self._db.run(lambda conn: identity.clear_failed_logins(conn, row.id))
-        return _of_staff(row)
+            return None
+        if not right or row.password_hash != checked_hash:
+            until = now + LOCK_FOR
+            identity.count_failed_login(conn, row.id, limit=MAX_FAILED_LOGINS, lock_until=until, now=now)
+            return None
+        identity.clear_failed_logins(conn, row.id)
+        return self._open(conn, _of_staff(row), new_id(), now)
 
     async def refresh(self, token: str) -> Tokens:
         """Exchange a refresh token; raises ProblemError 401, and ends the family when it was used before."""

@@ -1,5 +1,6 @@
 """Logins: codes, passwords, lockout, limits, rotation, theft."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -78,6 +79,58 @@ async def test_five_wrong_passwords_lock_for_fifteen_minutes(world: World, api: 
     assert (await _login(api, login)).status_code == 200
     with world.session() as db:
         assert db.get_one(Staff, world.staff_ids[login]).failed_logins == 0
+
+
+async def _burst(world: World, login: str, passwords: list[str], address: str = "") -> list[int]:
+    """Send all guesses at once, each from an address of its own unless one is given; return the statuses."""
+    app = world.make_app()
+
+    async def guess(number: int, password: str) -> int:
+        client = (address or f"10.0.0.{number}", 1)
+        transport = httpx.ASGITransport(app, client=client, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as one:
+            return (await _login(one, login, password)).status_code
+
+    return list(await asyncio.gather(*(guess(n, p) for n, p in enumerate(passwords))))
+
+
+async def test_parallel_guesses_do_not_outrun_the_lock(world: World) -> None:
+    login = "manager-ST900"
+    codes = await _burst(world, login, ["wrong"] * 40 + [PASSWORD])
+    assert 200 not in codes, "the 41st guess of one burst was let in though five lock the account"
+    with world.session() as db:
+        row = db.get_one(Staff, world.staff_ids[login])
+        assert (row.failed_logins, row.locked_until) == (5, world.clock.now + timedelta(minutes=15))
+
+
+async def test_one_address_has_five_guesses_in_a_burst(world: World) -> None:
+    codes = await _burst(world, "cashier-ST900", ["wrong"] * 9 + [PASSWORD], "10.9.9.9")
+    assert codes == [401] * 10
+
+
+async def test_four_wrong_passwords_at_once_do_not_lock_the_owner_out(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    login = "cashier-ST002"
+    assert await _burst(world, login, ["wrong"] * 4) == [401] * 4
+    assert (await _login(api, login)).status_code == 200
+
+
+async def test_a_password_that_changed_while_it_was_checked_opens_nothing(world: World) -> None:
+    login = "operator-ST001"
+    app = world.make_app()
+    services = app.state.services
+    check = services.db.call
+
+    async def change_meanwhile(work: Any, *more: Any) -> Any:
+        found = await check(work, *more)
+        with world.session() as db:
+            db.get_one(Staff, world.staff_ids[login]).password_hash = "changed"
+        return found
+
+    services.db.call = change_meanwhile
+    async with world.client(app) as api:
+        assert (await _login(api, login)).status_code == 401
 
 
 async def test_an_inactive_person_cannot_log_in(world: World, api: httpx.AsyncClient) -> None:
