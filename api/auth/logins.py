@@ -5,8 +5,10 @@ count wrong passwords per account (5, then 15 minutes) and tries per account and
 with the same words after the same work.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -37,6 +39,7 @@ TRIES_PER_ADDRESS = 60
 """Login tries a minute from one address: a station's staff and screens may share one."""
 PER_ACCOUNT = RateLimitItemPerMinute(10)
 
+T = TypeVar("T")
 _hasher = PasswordHash((Argon2Hasher(),))
 _DUMMY_HASH = _hasher.hash("nobody has this password")
 _NOBODY = 0
@@ -130,19 +133,39 @@ class Logins:
 
     async def staff(self, login: str, password: str, address: str) -> Tokens:
         """Log a staff member in; raises ProblemError 401 with the same words for every reason."""
+        return await self._admitted(
+            login, password, address, lambda conn, who, now: self._open(conn, who, new_id(), now)
+        )
+
+    async def person(self, login: str, password: str, address: str) -> Principal:
+        """Return whose password this is, without a session: for a second person's approval at the counter.
+
+        Counts and locks as a login does; raises ProblemError 401 with the same words for every reason, 429.
+        """
+        return await self._admitted(login, password, address, lambda _conn, who, _now: who)
+
+    async def _admitted(
+        self, login: str, password: str, address: str, then: Callable[[Connection, Principal, datetime], T]
+    ) -> T:
+        """Check a password; return what `then` makes of its owner in the transaction that judged it."""
         self.check_rate(address, login)
         row = await self._db.read(lambda conn: identity.staff_by_login(conn, login))
         known_hash = row.password_hash if row else _DUMMY_HASH
         right = await self._db.call(lambda: _hasher.verify(password, known_hash))
         staff_id, now = row.id if row else _NOBODY, self._clock()
-        tokens = await self._db.run(lambda conn: self._admit(conn, staff_id, known_hash, right, now))
-        if tokens is None:
+
+        def judge(conn: Connection) -> tuple[T] | None:
+            who = self._admit(conn, staff_id, known_hash, right, now)
+            return (then(conn, who, now),) if who else None
+
+        found = await self._db.run(judge)
+        if found is None:
             raise _login_failed()
-        return tokens
+        return found[0]
 
     def _admit(
         self, conn: Connection, staff_id: int, checked_hash: str, right: bool, now: datetime
-    ) -> Tokens | None:
+    ) -> Principal | None:
         """Judge a checked password under the row lock; None when it opens nothing.
 
         Guesses of one burst are all checked before the first is counted. Here they come one after another, and the
@@ -156,7 +179,7 @@ class Logins:
             identity.count_failed_login(conn, row.id, limit=MAX_FAILED_LOGINS, lock_until=until, now=now)
             return None
         identity.clear_failed_logins(conn, row.id)
-        return self._open(conn, _of_staff(row), new_id(), now)
+        return _of_staff(row)
 
     async def refresh(self, token: str) -> Tokens:
         """Exchange a refresh token; raises ProblemError 401, and ends the family when it was used before."""
