@@ -29,7 +29,8 @@ class SaleRecord:
     """One finished fill as the dispenser reports it.
 
     Amounts in fen, quantities and totalisers in thousandths of the unit. `natural_key` is unique for ever:
-    station, node, fuelling point, sequence and the totaliser after it (IFSF sequences wrap at 9999).
+    station, node, fuelling point, sequence and the totaliser after it (IFSF sequences wrap at 9999). The gateway
+    server puts the proven station code and `/` before the key that a station sent.
     `order_no` is set when the fill was authorised for an order. A zero sale (nothing dispensed) is reported too,
     with quantity 0, so that its order ends.
     """

@@ -1,11 +1,13 @@
 """Sales of the stations: stored first, acknowledged after the commit, then handed to workflows.
 
-The natural key makes a sale arrive once however often it is sent. A crash between commit and signal leaves an
+The key that the station sent makes a sale arrive once at its station's source, however often it is sent; workflows
+and orders know it by its natural key, which also holds the station that OSCORE proved. A crash between commit and signal leaves an
 unhandled row, which the relay sends again; workflows know a sale by its key, so twice is harmless.
 """
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +17,14 @@ from prometheus_client import Counter, Gauge
 
 from contracts.station import PointReport, SaleRecord
 from db.repositories.gateway import StoredMessage
-from station_gateway.protocols.uplink.bodies import BodyError, dumps, loads, parse_report, parse_sale
+from station_gateway.protocols.uplink.bodies import (
+    BodyError,
+    dumps,
+    key_at_station,
+    loads,
+    parse_report,
+    parse_sale,
+)
 from station_gateway.server.ports import Desk, DeskError, Store
 
 log = structlog.get_logger(__name__)
@@ -98,7 +107,7 @@ class SaleInbox:
             message, sale = _message(station_code, raw)
             messages.append(message)
             if sale is not None:
-                sales[sale.natural_key] = sale
+                sales[message.external_id] = sale
         unique = list({one.external_id: one for one in messages}.values())
         new = await asyncio.to_thread(self._store.store_messages, unique, self._now())
         SALES.labels("new").inc(len(new))
@@ -107,22 +116,22 @@ class SaleInbox:
             self._spawn(self._tell(source_of(station_code), sales[key]))
 
     async def _tell(self, source: str, sale: SaleRecord) -> None:
-        key = sale.natural_key
-        if key in self._telling:
+        key = key_at_station(sale.natural_key)
+        if sale.natural_key in self._telling:
             return
-        self._telling.add(key)
+        self._telling.add(sale.natural_key)
         try:
             outcome = await self._desk.tell_sale(sale)
         except DeskError as error:
-            log.warning("gateway.sale.untold", order=sale.order_no, key=key, reason=str(error))
+            log.warning("gateway.sale.untold", order=sale.order_no, key=sale.natural_key, reason=str(error))
             TOLD.labels("failed").inc()
             await asyncio.to_thread(self._store.count_attempt, source, key)
         else:
-            log.info("gateway.sale.told", order=sale.order_no, key=key, outcome=outcome)
+            log.info("gateway.sale.told", order=sale.order_no, key=sale.natural_key, outcome=outcome)
             TOLD.labels(outcome).inc()
             self._note(source, key, outcome)
         finally:
-            self._telling.discard(key)
+            self._telling.discard(sale.natural_key)
 
     def _note(self, source: str, key: str, outcome: str) -> None:
         """Collect handled keys: one UPDATE for many sales. A crash before it only tells them again."""
@@ -166,19 +175,24 @@ class SaleInbox:
 
 
 def _message(station_code: str, raw: Any) -> tuple[StoredMessage, SaleRecord | None]:
-    body = dumps(raw)
     source = source_of(station_code)
     try:
         sale = parse_sale(station_code, raw)
+        body = dumps(raw)
     except BodyError:
         log.error("gateway.sale.unreadable", station=station_code)
+        body = json.dumps(raw)
         key = hashlib.sha256(body.encode()).hexdigest()
         stored = StoredMessage(source=source, external_id=key, kind=MALFORMED, business_no="", body=body)
         return stored, None
     order_no = sale.order_no or ""
     return (
         StoredMessage(
-            source=source, external_id=sale.natural_key, kind=SALE, business_no=order_no, body=body
+            source=source,
+            external_id=key_at_station(sale.natural_key),
+            kind=SALE,
+            business_no=order_no,
+            body=body,
         ),
         sale,
     )

@@ -17,6 +17,10 @@ _ID_BYTES = 7
 """The longest id that the default AEAD (AES-CCM-16-64-128) allows."""
 
 
+_MOST_CODE = 32
+"""The width of a station code's column."""
+
+
 class ProvisionError(ValueError):
     """One half is there and the other is not, or the station code cannot name a folder."""
 
@@ -31,7 +35,8 @@ def provision(server_dir: Path, client_dir: Path, station_code: str) -> bool:
 
     Returns False when both are there already; they are left alone. Raises ProvisionError or OSError.
     """
-    if not station_code or station_code != Path(station_code).name or station_code.startswith("."):
+    fits = 0 < len(station_code) <= _MOST_CODE and not set(station_code) & {"/", "\0"}
+    if not fits or station_code != Path(station_code).name or station_code.startswith("."):
         raise ProvisionError(f"not a station code: {station_code!r}")
     server_half = server_dir / station_code
     present = [(half / "settings.json").exists() for half in (server_half, client_dir)]

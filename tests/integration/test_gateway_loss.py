@@ -1,6 +1,7 @@
 """The uplink over a bad network: datagrams lost, doubled, late, both ends restarted, the server away for long."""
 
 import asyncio
+import dataclasses
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from contracts.station import EndReason, SaleRecord
 from domain.quantity import Unit
 from station_gateway.client.outbox import Outbox
+from station_gateway.protocols.uplink.bodies import key_at_station, station_key
 from tests.integration.gateway_support import STATION, Rig, eventually, now, running
 from tests.integration.lossy_path import LossyPath
 
@@ -90,7 +92,8 @@ async def test_20_percent_loss_5_percent_duplicates(tmp_path: Path) -> None:
         client = await rig.start_client()
         await eventually(lambda: len(rig.desk.sales) >= 60, 60, "all sales")
         await eventually(lambda: client.outbox.depth() == 0, 30, "all acknowledged")
-        assert sorted(one.natural_key for one in rig.desk.sales) == sorted(rig.store.order)
+        told = [key_at_station(one.natural_key) for one in rig.desk.sales]
+        assert sorted(told) == sorted(rig.store.order)
         assert len(rig.desk.sales) == 60
     finally:
         await rig.stop()
@@ -116,18 +119,24 @@ async def test_24_hours_offline_drain_in_order_per_dispenser(tmp_path: Path) -> 
             prefix = f"{STATION}-{device}-"
             expected = [one.natural_key for one in sent if one.natural_key.startswith(prefix)]
             assert [key for key in rig.store.order if key.startswith(prefix)] == expected
-        assert {one.natural_key: one for one in rig.desk.sales} == {
-            one.natural_key: _in_milliseconds(one) for one in sent
-        }
+        expected_sales = [_as_told(one) for one in sent]
+        assert sorted(rig.desk.sales, key=_sequence) == sorted(expected_sales, key=_sequence)
     finally:
         await rig.stop()
 
 
-def _in_milliseconds(one: SaleRecord) -> SaleRecord:
-    import dataclasses
-
+def _as_told(one: SaleRecord) -> SaleRecord:
+    """Return a sale as the platform knows it: its key bound to the station, its time in milliseconds."""
     moment = one.recorded_at
-    return dataclasses.replace(one, recorded_at=moment.replace(microsecond=moment.microsecond // 1000 * 1000))
+    return dataclasses.replace(
+        one,
+        natural_key=station_key(STATION, one.natural_key),
+        recorded_at=moment.replace(microsecond=moment.microsecond // 1000 * 1000),
+    )
+
+
+def _sequence(one: SaleRecord) -> int:
+    return one.sequence
 
 
 @pytest.mark.feature("003-E5")

@@ -33,6 +33,10 @@ MAX_BODY = 1000
 Command = AuthoriseCommand | StopCommand
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONG_AGO_MS = 0
+_STATION_SEPARATOR = "/"
+MAX_KEY = 95
+"""Characters of a station's own sale key; with the station code (32) and the separator it fits its column."""
+_MAX_ORDER_NO = 32
 _MILLISECOND = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
 
@@ -94,24 +98,37 @@ def sale_body(sale: SaleRecord) -> str:
     return dumps(_compact(values))
 
 
+def station_key(station_code: str, key: str) -> str:
+    """Return the natural key of a sale: the station that OSCORE proved, then the key that it sent.
+
+    Whatever a station sends, it cannot name another station's sale: no station code contains the separator.
+    """
+    return f"{station_code}{_STATION_SEPARATOR}{key}"
+
+
+def key_at_station(natural_key: str) -> str:
+    """Return the station's own part of a natural key; the inverse of `station_key`."""
+    return natural_key.partition(_STATION_SEPARATOR)[2]
+
+
 def parse_sale(station_code: str, raw: Any) -> SaleRecord:
-    """Return the sale in a decoded body. Raises BodyError."""
+    """Return the sale in a decoded body, its key bound to the station. Raises BodyError."""
     try:
         device_ms = raw.get("d")
         return SaleRecord(
-            natural_key=_text(raw["k"]),
+            natural_key=station_key(station_code, _key(raw["k"])),
             station_code=station_code,
-            node=whole(raw["n"]),
-            fp=whole(raw["f"]),
-            nozzle=whole(raw["z"]),
-            sequence=whole(raw["q"]),
+            node=_number(raw["n"]),
+            fp=_number(raw["f"]),
+            nozzle=_number(raw["z"]),
+            sequence=_number(raw["q"]),
             unit=Unit(raw["u"]),
             quantity_milli=whole(raw["m"]),
             amount_fen=whole(raw["a"]),
             price_fen_per_unit=whole(raw["p"]),
             end_reason=EndReason(raw["e"]),
             recorded_at=_moment(whole(raw["t"])),
-            order_no=_text(raw["o"]) if "o" in raw else None,
+            order_no=_text(raw["o"], _MAX_ORDER_NO) if "o" in raw else None,
             totaliser_before_milli=whole(raw["y"]) if "y" in raw else None,
             totaliser_after_milli=whole(raw["x"]) if "x" in raw else None,
             device_time=None if device_ms is None else _moment(whole(device_ms)),
@@ -128,10 +145,26 @@ def whole(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 160:
+def _number(value: Any) -> int:
+    """Return a device's address or sequence number: it fits an integer column."""
+    if whole(value) >= 1 << 31:
+        raise BodyError("not a device's number")
+    return int(value)
+
+
+def _text(value: Any, most: int = 160) -> str:
+    """Return a text that a text column takes: neither NUL nor half a character in it."""
+    if not isinstance(value, str) or not 0 < len(value) <= most or "\0" in value:
         raise BodyError("not a short text")
+    value.encode()
     return value
+
+
+def _key(value: Any) -> str:
+    key = _text(value, MAX_KEY)
+    if _STATION_SEPARATOR in key:
+        raise BodyError("a station's key names no station")
+    return key
 
 
 def command_body(command: Command) -> dict[str, Any]:

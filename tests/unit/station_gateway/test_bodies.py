@@ -30,7 +30,7 @@ names = st.text(
 
 sales = st.builds(
     SaleRecord,
-    natural_key=names,
+    natural_key=names.filter(lambda key: "/" not in key),
     station_code=st.just("ST"),
     node=st.integers(1, 127),
     fp=st.integers(33, 36),
@@ -42,7 +42,7 @@ sales = st.builds(
     price_fen_per_unit=whole,
     end_reason=st.sampled_from(EndReason),
     recorded_at=moments,
-    order_no=st.none() | names,
+    order_no=st.none() | names.map(lambda name: name[:32]),
     totaliser_before_milli=st.none() | whole,
     totaliser_after_milli=st.none() | whole,
     device_time=st.none() | moments,
@@ -53,7 +53,8 @@ sales = st.builds(
 @given(sales)
 def test_sale_round_trip(sale: SaleRecord) -> None:
     body = bodies.sale_body(sale)
-    assert bodies.parse_sale("ST", json.loads(body)) == sale
+    assert bodies.parse_sale("ST", json.loads(body)) == replace(sale, natural_key=f"ST/{sale.natural_key}")
+    assert bodies.key_at_station(f"ST/{sale.natural_key}") == sale.natural_key
     assert b"ST01" not in body.encode() or "ST01" in sale.natural_key
 
 
@@ -118,6 +119,41 @@ def test_an_expired_command_is_handed_out_only_as_a_question(left_s: float) -> N
     body = bodies.delivery_body(stop, START - timedelta(seconds=left_s))
     assert bodies.parse_ttl_s(body) == 0
     assert bodies.parse_command("ST", body).expires_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.feature("003-E5")
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"k": "OTHER/1"},
+        {"k": "x" * (bodies.MAX_KEY + 1)},
+        {"k": "a\0b"},
+        {"k": "\ud800"},
+        {"o": "P" * 33},
+        {"q": 1 << 31},
+    ],
+)
+def test_a_sale_that_no_column_takes_is_no_sale(lie: dict[str, object]) -> None:
+    honest = {
+        "k": "1",
+        "n": 1,
+        "f": 33,
+        "z": 1,
+        "q": 1,
+        "u": "L",
+        "m": 1,
+        "a": 1,
+        "p": 1,
+        "e": "normal",
+        "t": 1,
+    }
+    assert bodies.parse_sale("ST", honest).natural_key == "ST/1"
+    with pytest.raises(bodies.BodyError):
+        bodies.parse_sale("ST", honest | lie)
+
+
+def test_the_longest_natural_key_fits_its_column() -> None:
+    assert len(bodies.station_key("S" * 32, "k" * bodies.MAX_KEY)) == 128
 
 
 json_values = st.recursive(
