@@ -1,4 +1,7 @@
-"""Synchronous database work in a bounded set of threads, so that the event loop never waits for PostgreSQL."""
+"""Synchronous work in bounded sets of threads, so that the event loop never waits: PostgreSQL, hosts, password hashes.
+
+Each kind has threads of its own. When WeChat is slow, logins wait for it and the counter does not.
+"""
 
 import asyncio
 import contextvars
@@ -8,16 +11,29 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from api.lanes import Lane
+
 T = TypeVar("T")
+
+HOST_THREADS, HOST_QUEUE = 8, 32
+PASSWORD_THREADS, PASSWORD_QUEUE = 4, 64
+"""An Argon2id check takes 64 MiB and some 50 ms of a core."""
+SHORT_THREADS, SHORT_QUEUE = 4, 256
 
 
 class Database:
-    """Runs functions of a connection in threads; as many threads as the pool has connections."""
+    """Runs functions of a connection in threads; as many threads as the pool has connections.
+
+    `hosts` is for calls that wait for somebody else's server, `passwords` for Argon2.
+    """
 
     def __init__(self, engine: Engine, *, threads: int) -> None:
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="api-db")
+        self.hosts = Lane("hosts", threads=HOST_THREADS, queued=HOST_QUEUE)
+        self.passwords = Lane("passwords", threads=PASSWORD_THREADS, queued=PASSWORD_QUEUE)
+        self._short = Lane("short", threads=SHORT_THREADS, queued=SHORT_QUEUE)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction: committed when it returns, rolled back when it raises."""
@@ -40,11 +56,12 @@ class Database:
             return work(connection)
 
     async def call(self, work: Callable[[], T]) -> T:
-        """Run other blocking work (a password hash, a call to a host) in the same threads."""
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, work)
+        """Run short work that waits for nobody (check a signature, draw a picture)."""
+        return await self._short.call(work)
 
     def close(self) -> None:
         """End the threads and the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for lane in (self.hosts, self.passwords, self._short):
+            lane.close()
         self._engine.dispose()

@@ -108,7 +108,7 @@ class Logins:
         """
         self.check_rate(address)
         try:
-            openid = await self._db.call(lambda: self._mini.openid_of(code))
+            openid = await self._db.hosts.call(lambda: self._mini.openid_of(code))
         except LoginRefusedError as error:
             raise ProblemError(401, "login_failed", "登录失败", "请重新打开小程序登录") from error
         now = self._clock()
@@ -125,7 +125,7 @@ class Logins:
         Raises ProblemError 422 for a code that the host refuses.
         """
         try:
-            number = await self._db.call(lambda: self._mini.phone_of(code))
+            number = await self._db.hosts.call(lambda: self._mini.phone_of(code))
         except LoginRefusedError as error:
             raise ProblemError(422, "phone_code_invalid", "获取手机号失败", "请重新授权") from error
         await self._db.run(lambda conn: identity.set_driver_phone(conn, self._cipher, driver_id, number))
@@ -151,7 +151,7 @@ class Logins:
         self.check_rate(address, login)
         row = await self._db.read(lambda conn: identity.staff_by_login(conn, login))
         known_hash = row.password_hash if row else _DUMMY_HASH
-        right = await self._db.call(lambda: _hasher.verify(password, known_hash))
+        right = await self._db.passwords.call(lambda: _hasher.verify(password, known_hash))
         staff_id, now = row.id if row else _NOBODY, self._clock()
 
         def judge(conn: Connection) -> tuple[T] | None:

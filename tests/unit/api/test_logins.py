@@ -1,6 +1,7 @@
 """Logins: codes, passwords, lockout, limits, rotation, theft."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -120,15 +121,15 @@ async def test_a_password_that_changed_while_it_was_checked_opens_nothing(world:
     login = "operator-ST001"
     app = world.make_app()
     services = app.state.services
-    check = services.db.call
+    check = services.db.passwords.call
 
-    async def change_meanwhile(work: Any, *more: Any) -> Any:
-        found = await check(work, *more)
+    async def change_meanwhile(work: Callable[[], bool]) -> bool:
+        found: bool = await check(work)
         with world.session() as db:
             db.get_one(Staff, world.staff_ids[login]).password_hash = "changed"
         return found
 
-    services.db.call = change_meanwhile
+    services.db.passwords.call = change_meanwhile
     async with world.client(app) as api:
         assert (await _login(api, login)).status_code == 401
 

@@ -70,7 +70,7 @@ class World:
         deps = ApiDeps(
             engine=changes.pop("engine", self.engine),
             temporal=self.temporal,
-            mini_program=FakeMiniProgram(),
+            mini_program=changes.pop("mini_program", None) or FakeMiniProgram(),
             verifier=FakeVerifier(),
             cipher=self.cipher,
             clock=self.clock,
