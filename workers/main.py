@@ -61,6 +61,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             max_concurrent_local_activities=settings.worker_max_activities,
             max_cached_workflows=2000,
             graceful_shutdown_timeout=timedelta(seconds=20),
+            # After a kill -9 an order waits this long for the dead worker's cache before another one replays it.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
         )
         relay_thread.start()
         async with worker:
