@@ -89,7 +89,7 @@ class Commands:
             return _ended()
 
     async def cancel(self, order_no: str, actor: str, reason: str, update_id: str = "") -> CommandAnswer:
-        """End an order with a reason; `actor` is `driver:ID` or `staff:ID`; raises TemporalAwayError."""
+        """End an order with a reason; `actor` comes from `Approvals` (`api/approval.py`); raises TemporalAwayError."""
         command = CancelCommand(actor=actor, reason=reason)
         try:
             return await self._temporal.cancel(order_no, command, update_id or _fresh("cancel"))

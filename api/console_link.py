@@ -3,11 +3,13 @@
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from api.auth.roles import Role, allow
+from api.approval import Approvals, Approver
+from api.auth.roles import Principal, Role, allow
 from api.commands import Commands
 from api.console import mount_console
 from api.console.ports import CommandUnavailableError, ConsoleDeps
 from api.deps import Services
+from api.errors import ProblemError
 from api.ports import CommandRejectedError, TemporalAwayError
 from contracts.fill import CommandAnswer, ResolveAction
 from db.crypto import CipherError, ColumnCipher
@@ -16,8 +18,8 @@ from db.crypto import CipherError, ColumnCipher
 class ConsoleCommandsAdapter:
     """`ConsoleCommands` over the API's commands: a rejection is an answer there, silence a typed error."""
 
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
+    def __init__(self, commands: Commands, approvals: Approvals) -> None:
+        self._commands, self._approvals = commands, approvals
 
     async def take_cash(self, order_no: str, cashier_id: int, received_fen: int) -> CommandAnswer:
         """Take cash; raises CommandUnavailableError when nobody answered in time."""
@@ -28,10 +30,15 @@ class ConsoleCommandsAdapter:
         except TemporalAwayError as error:
             raise CommandUnavailableError from error
 
-    async def cancel(self, order_no: str, actor: str, reason: str) -> CommandAnswer:
+    async def cancel(
+        self, order_no: str, person: Principal, reason: str, approver: Approver | None, address: str
+    ) -> CommandAnswer:
         """Cancel with a reason; raises CommandUnavailableError when nobody answered in time."""
         try:
+            actor = await self._approvals.actor_of_cancel(person, order_no, approver, address)
             return await self._commands.cancel(order_no, actor, reason)
+        except ProblemError as error:
+            return CommandAnswer(ok=False, status=None, code=error.code, message=error.detail)
         except CommandRejectedError as error:
             return _refused(error)
         except TemporalAwayError as error:
@@ -79,7 +86,7 @@ class ConsoleLink:
         """Mount the console on the app."""
         deps = ConsoleDeps(
             engine=parts.deps.engine,
-            commands=ConsoleCommandsAdapter(parts.commands),
+            commands=ConsoleCommandsAdapter(parts.commands, parts.approvals),
             secret_key=self._secret_key,
             clock=parts.clock,
             temporal_ui_url=self._ui_url,

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from api.approval import Approvals
 from api.auth.credentials import Credentials
 from api.auth.logins import TRIES_PER_ADDRESS, Logins
 from api.auth.tokens import AccessTokens
@@ -62,6 +63,7 @@ class Services:
             tries_per_address=deps.login_tries_per_address,
         )
         self.commands = Commands(deps.temporal)
+        self.approvals = Approvals(self.db, self.logins)
         self.watch = OrderWatch(self.db, announced=partial(changed_orders, deps.engine))
         self.receiver = Receiver(self.db, deps.verifier, deps.temporal, deps.clock)
         self.relay = Relay(self.db, self.receiver, deps.clock)
@@ -91,4 +93,10 @@ def services(request: Request) -> Services:
     return found
 
 
+def client_address(request: Request) -> str:
+    """Return where a request comes from, for the limits of login tries."""
+    return request.client.host if request.client else "unknown"
+
+
 ServicesDep = Annotated[Services, Depends(services)]
+ClientAddress = Annotated[str, Depends(client_address)]

@@ -8,6 +8,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette_admin.exceptions import ActionFailed
 
+from api.approval import Approver, needs_approval
 from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, money_text
 from api.console.person import person_of
 from contracts.fill import CommandAnswer, ResolveAction
@@ -16,6 +17,7 @@ from domain.order import FillMode, OrderStatus
 
 MAX_WORDS = 200
 MAX_YUAN_DIGITS = 7
+MAX_LOGIN, MAX_PASSWORD = 64, 128
 _YUAN = re.compile(rf"\d{{1,{MAX_YUAN_DIGITS}}}(\.\d{{1,2}})?", re.ASCII)
 CANCEL_REASONS = ("顾客放弃加注", "重复下单", "试机加注", "顾客驶离未付款", "设备故障")
 _A = ResolveAction
@@ -26,6 +28,10 @@ _DECISIONS: dict[str, tuple[ResolveAction, ...]] = {
     "price_mismatch": _CHARGE,
     "synthesised": _CHARGE,
     "unexpected": _CHARGE,
+    "unit_mismatch": _CHARGE,
+    "zero_amount": _CHARGE,
+    "out_of_range": _CHARGE,
+    "sale_key_taken": _CHARGE,
     "shortfall": _SHORTFALL,
     "return_cash": (_A.CASH_RETURNED,),
     "refund_abnormal": (_A.RETRY_REFUND,),
@@ -42,6 +48,15 @@ _AMOUNT_FIELD = Markup(
     <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
     pattern="[0-9]{1,7}([.][0-9]{1,2})?" placeholder="0.00">"""
 )
+_APPROVER_FIELDS = Markup(
+    """<div class="alert alert-warning mt-3 mb-0">已加注未付款：须由本站站长当面输入账号和密码批准。</div>
+    <label class="form-label mt-3">站长账号（必填）</label>
+    <input class="form-control" name="approver_login" required maxlength="64" autocomplete="off">
+    <label class="form-label mt-3">站长密码（必填）</label>
+    <input class="form-control" type="password" name="approver_password" required maxlength="128"
+    autocomplete="new-password">"""
+)
+"""`new-password` keeps the browser from filling in the cashier's own."""
 CODE_ZH = {
     "already_paid": "订单已由其他方式支付，请勿重复收款。",
     "not_payable": "订单当前状态不能收款。",
@@ -73,13 +88,14 @@ def cash_form(request: Request, order: FuelOrder) -> str:
 
 
 def cancel_form(request: Request, order: FuelOrder) -> str:
-    """Return the form that asks for a reason."""
+    """Return the form that asks for a reason, and for a second person where the cashier may not cancel alone."""
+    alone = not needs_approval(person_of(request).role, order.status)
     options = Markup("").join(Markup('<option value="{0}">').format(reason) for reason in CANCEL_REASONS)
     return Markup(
         """<form onsubmit="return false"><label class="form-label mt-3">取消原因（必填）</label>
         <input class="form-control" name="reason" list="jz-reasons" required minlength="2" maxlength="{max}"
-        autocomplete="off" placeholder="选择或填写原因"><datalist id="jz-reasons">{options}</datalist></form>"""
-    ).format(max=MAX_WORDS, options=options)
+        autocomplete="off" placeholder="选择或填写原因"><datalist id="jz-reasons">{options}</datalist>{approver}</form>"""
+    ).format(max=MAX_WORDS, options=options, approver=Markup("") if alone else _APPROVER_FIELDS)
 
 
 def resolve_form(request: Request, order: FuelOrder) -> str:
@@ -144,6 +160,21 @@ def read_words(form: FormData, name: str, what: str) -> str:
     if len(words) > MAX_WORDS or any(ord(c) < 32 and c not in "\r\n\t" for c in words):
         raise ActionFailed(f"{what}过长或含有无效字符（最多 {MAX_WORDS} 字）。")
     return words
+
+
+def read_approver(form: FormData) -> Approver | None:
+    """Return the second person, None when nobody was named.
+
+    Raises ActionFailed when only half was typed, or what was typed can be no login or password.
+    """
+    login, password = str(form.get("approver_login") or "").strip(), str(form.get("approver_password") or "")
+    if not login and not password:
+        return None
+    if not login or not password:
+        raise ActionFailed("请填写站长账号和站长密码。")
+    if len(login) > MAX_LOGIN or len(password) > MAX_PASSWORD or "\x00" in login + password:
+        raise ActionFailed("站长账号或密码不正确。")
+    return Approver(login=login, password=password)
 
 
 def read_received(form: FormData) -> int:

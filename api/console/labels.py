@@ -3,6 +3,7 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from api.approval import people_of
 from contracts.fill import ResolveAction
 from contracts.station import EndReason, PointState
 from domain.money import yuan
@@ -100,6 +101,10 @@ ATTENTION = {
     "amount_case": "油机金额与单价×数量相差超过 0.01 元，在允差内，按油机金额结算",
     "synthesised": "油机丢失交易，按累计数推算，请核定金额",
     "unexpected": "订单已结束后又出油，请核定金额",
+    "unit_mismatch": "油机计量单位与油枪设置不同，请核定金额",
+    "zero_amount": "油机金额为 0 但已出油，请核定金额",
+    "out_of_range": "油机数据超出合理范围，请核定金额",
+    "sale_key_taken": "油机交易号已记在另一订单，请核定金额",
     "shortfall": "加注金额超过已付金额，请补收或核销",
     "return_cash": "现金余款待退还顾客",
     "refund_abnormal": "退款异常（银行卡失效等），处理后重试",
@@ -178,7 +183,12 @@ def time_text(at: datetime) -> str:
 
 
 def actor_text(actor: str, staff_names: dict[int, str]) -> str:
-    """Return who did something: a staff member by name, a driver by number only."""
+    """Return who did something, and who approved it: a staff member by name, a driver by number only."""
+    who, *approved = (_one_actor(one, staff_names) for one in people_of(actor))
+    return who + "".join(f"（{one} 批准）" for one in approved)
+
+
+def _one_actor(actor: str, staff_names: dict[int, str]) -> str:
     kind, _, number = actor.partition(":")
     if kind == "staff" and number.isdigit():
         return f"员工 {staff_names.get(int(number), '#' + number)}"

@@ -6,6 +6,7 @@ from enum import StrEnum
 from starlette.requests import Request
 from starlette_admin.auth import AdminUser
 
+from api.auth.roles import Principal
 from api.auth.roles import Role as ApiRole
 from api.commands import may_resolve
 from contracts.fill import ResolveAction
@@ -64,6 +65,16 @@ class Person(AdminUser):
     def actor(self) -> str:
         """Return the name under which commands are recorded."""
         return f"staff:{self.staff_id}"
+
+    @property
+    def principal(self) -> Principal:
+        """Return the person as the API's rules know callers."""
+        return Principal(
+            role=ApiRole(self.role.value),
+            id=self.staff_id,
+            operator_id=self.operator_id,
+            station_id=self.station_id,
+        )
 
     def may(self, deed: Deed) -> bool:
         """Return whether the role allows the deed at all."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
+from api.approval import Approver
+from api.auth.roles import Principal
 from contracts.fill import CommandAnswer, ResolveAction
 
 
@@ -24,8 +26,13 @@ class ConsoleCommands(Protocol):
         """Record that the whole amount due, `received_fen`, was taken in cash."""
         ...
 
-    async def cancel(self, order_no: str, actor: str, reason: str) -> CommandAnswer:
-        """End an order with a reason; `actor` is `staff:ID`."""
+    async def cancel(
+        self, order_no: str, person: Principal, reason: str, approver: Approver | None, address: str
+    ) -> CommandAnswer:
+        """End an order with a reason; a cashier needs an approver for delivered fuel that nobody paid.
+
+        `address` is where the request comes from: the approver's password is limited as a login is.
+        """
         ...
 
     async def resolve(

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
+from api.approval import people_of
 from api.console import labels
 from api.console.labels import amount_with_unit, money_text
 from db.tables.identity import Driver, Staff
@@ -96,7 +97,8 @@ def tell(db: Session, order: FuelOrder) -> Story:
 
 
 def _staff_names(db: Session, actors: list[str]) -> dict[int, str]:
-    ids = {int(a.removeprefix("staff:")) for a in actors if a.startswith("staff:") and a[6:].isdigit()}
+    people = [one for actor in actors for one in people_of(actor)]
+    ids = {int(a.removeprefix("staff:")) for a in people if a.startswith("staff:") and a[6:].isdigit()}
     if not ids:
         return {}
     return {s.id or 0: s.name for s in db.scalars(select(Staff).where(col(Staff.id).in_(ids)))}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from api.auth.roles import COUNTER, DESK, STAFF, Principal, allow
 from api.commands import may_resolve, scope_of
-from api.deps import Services, ServicesDep
+from api.deps import ClientAddress, Services, ServicesDep
 from api.errors import ProblemError, not_found
 from api.idempotency import IdempotencyKey, bind
 from api.presenting import command_out, order_out
@@ -68,11 +68,17 @@ async def take_cash(
 
 @router.post("/orders/{order_no}/cancel", summary="取消订单")
 async def cancel(
-    order_no: OrderNo, body: CancelBody, services: ServicesDep, principal: Desk, key: IdempotencyKey
+    order_no: OrderNo,
+    body: CancelBody,
+    services: ServicesDep,
+    principal: Desk,
+    key: IdempotencyKey,
+    address: ClientAddress,
 ) -> CommandOut:
-    """End an order with a reason."""
+    """End an order with a reason; a cashier needs the `approver` for fuel that was delivered and not paid."""
+    actor = await services.approvals.actor_of_cancel(principal, order_no, body.approved_by(), address)
     update_id = await _prepare(services, principal, "cancel", key, order_no, body)
-    answer = await services.commands.cancel(order_no, principal.subject, body.reason, update_id)
+    answer = await services.commands.cancel(order_no, actor, body.reason, update_id)
     return command_out(answer)
 
 

@@ -9,7 +9,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from api.auth.roles import COUNTER, STAFF, Principal, Role, allow
 from api.commands import check_driver_may_cancel, scope_of
-from api.deps import Services, ServicesDep
+from api.deps import ClientAddress, Services, ServicesDep
 from api.errors import not_found
 from api.idempotency import IdempotencyKey, bind
 from api.paying import pay as pay_order
@@ -198,8 +198,10 @@ async def cancel(
     services: ServicesDep,
     principal: Annotated[Principal, Depends(allow(Role.DRIVER, *COUNTER))],
     key: IdempotencyKey,
+    address: ClientAddress,
 ) -> CommandOut:
-    """Cancel an order before fuel flows; what was paid goes back."""
+    """Cancel an order before fuel flows; what was paid goes back. The counter may write off a sale, see `approver`."""
+    actor = await services.approvals.actor_of_cancel(principal, order_no, body.approved_by(), address)
     scope, now = scope_of(principal), services.now()
 
     def prepare(conn: Connection) -> str:
@@ -210,4 +212,4 @@ async def cancel(
         return bind(conn, principal, "cancel", key, order_no=order_no, body=body, now=now)
 
     update_id = await services.db.run(prepare)
-    return command_out(await services.commands.cancel(order_no, principal.subject, body.reason, update_id))
+    return command_out(await services.commands.cancel(order_no, actor, body.reason, update_id))

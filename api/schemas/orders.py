@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
+from api.approval import Approver
 from api.schemas.common import Answer, Body, Fen, NozzleNo, PositiveFen, Reason, StationCode
 from contracts.fill import PayState, ResolveAction
 from domain.payment import PayMethod
@@ -74,10 +75,28 @@ class CashBody(Body):
     received_fen: PositiveFen = Field(examples=[20000])
 
 
+class ApproverBody(Body):
+    """Login and password of the person who approves; never stored, logged or hashed into an idempotency record."""
+
+    login: str = Field(min_length=1, max_length=64, examples=["manager1"])
+    password: SecretStr = Field(min_length=1, max_length=128, examples=["correct horse battery"])
+
+
 class CancelBody(Body):
-    """Why an order is cancelled."""
+    """Why an order is cancelled.
+
+    A cashier who cancels fuel that was delivered and not paid adds the `approver`: a manager of the station, or an
+    operator or admin above it. Everybody else leaves it out.
+    """
 
     reason: Reason
+    approver: ApproverBody | None = None
+
+    def approved_by(self) -> Approver | None:
+        """Return who is to approve."""
+        if self.approver is None:
+            return None
+        return Approver(login=self.approver.login, password=self.approver.password.get_secret_value())
 
 
 class ResolveBody(Body):

@@ -145,9 +145,11 @@ class OrderRows(ConsoleView):
         form=actions.cancel_form,
     )
     async def cancel_action(self, request: Request, pk: Any) -> None:
-        """Cancel with a reason."""
-        reason = actions.read_words(await request.form(), "reason", "取消原因")
-        command = self.deps.commands.cancel(str(pk), person_of(request).actor, reason)
+        """Cancel with a reason, and with a second person where it is needed."""
+        form = await request.form()
+        reason, approver = actions.read_words(form, "reason", "取消原因"), actions.read_approver(form)
+        person, address = person_of(request).principal, request.client.host if request.client else ""
+        command = self.deps.commands.cancel(str(pk), person, reason, approver, address)
         await self._give(request, Deed.CANCEL, command)
 
     @row_action(

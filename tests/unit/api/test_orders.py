@@ -10,7 +10,7 @@ import pytest
 
 from contracts.fill import CancelCommand, CashCommand, CommandAnswer, PayCommand, ResolveCommand
 from domain.order import OrderStatus
-from tests.unit.api.world import World
+from tests.unit.api.world import PASSWORD, World
 
 
 async def _pay(api: httpx.AsyncClient, order_no: str, headers: dict[str, str], **body: Any) -> httpx.Response:
@@ -84,15 +84,20 @@ async def test_an_order_that_has_ended_answers_from_its_row(world: World, api: h
 async def test_the_cashier_s_commands_reach_the_order(world: World, api: httpx.AsyncClient) -> None:
     order_no = world.add_order()
     cashier, me = world.as_staff("cashier"), world.staff_ids["cashier-ST001"]
+    manager = world.staff_ids["manager-ST001"]
     base = f"/v1/cashier/orders/{order_no}"
     cash = await api.post(f"{base}/cash", json={"received_fen": 100}, headers=cashier | world.key())
     assert cash.json()["status_text"] == "已完成"
-    await api.post(f"{base}/cancel", json={"reason": "加错油"}, headers=cashier | world.key())
+    approved = {
+        "reason": "加错油",
+        "approver": {"login": "manager-ST001", "password": PASSWORD},
+    }
+    await api.post(f"{base}/cancel", json=approved, headers=cashier | world.key())
     decision = {"action": "collect_cash", "note": "已补收"}
     await api.post(f"{base}/resolve", json=decision, headers=cashier | world.key())
     sent = [c for number, c in world.temporal.commands if number == order_no]
     assert sent[0] == CashCommand(cashier_id=me, received_fen=100)
-    assert sent[1] == CancelCommand(actor=f"staff:{me}", reason="加错油")
+    assert sent[1] == CancelCommand(actor=f"staff:{me} (approved staff:{manager})", reason="加错油")
     assert isinstance(sent[2], ResolveCommand)
     assert (sent[2].actor, sent[2].note) == (f"staff:{me}", "已补收")
 

@@ -4,13 +4,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Engine
-from sqlmodel import Session
+from sqlmodel import Session, select
 
+from api.approval import Approver, needs_approval
+from api.auth.roles import Principal
 from api.console import CommandUnavailableError
 from contracts.fill import CommandAnswer, ResolveAction
+from db.tables.identity import Staff
 from db.tables.order import FuelOrder, OrderEvent
 from domain.money import yuan
 from domain.order import OrderStatus, move
+from tests.unit.console.world import PASSWORD
 
 
 @dataclass
@@ -36,11 +40,20 @@ class FakeCommands:
             detail = f"收现金 ¥{yuan(received_fen)}"
             return self._end(db, order, OrderStatus.COMPLETED, "paid", f"staff:{cashier_id}", detail)
 
-    async def cancel(self, order_no: str, actor: str, reason: str) -> CommandAnswer:
-        """Cancel an order that nobody has paid."""
-        self._hear("cancel", order_no, actor, reason)
+    async def cancel(
+        self, order_no: str, person: Principal, reason: str, approver: Approver | None, address: str
+    ) -> CommandAnswer:
+        """Cancel an order that nobody has paid; a cashier not without a manager."""
+        self._hear("cancel", order_no, person.subject, reason, approver.login if approver else "")
         with Session(self.engine) as db:
-            order = self._order(db, order_no)
+            order, actor = self._order(db, order_no), person.subject
+            if needs_approval(person.role, order.status):
+                if approver is None:
+                    return self._refuse(order, "approval_needed", "须由本站站长批准")
+                second = db.exec(select(Staff).where(Staff.login == approver.login)).first()
+                if second is None or second.role != "manager" or approver.password != PASSWORD:
+                    return self._refuse(order, "approval_refused", "站长账号或密码不正确")
+                actor = f"{actor} (approved staff:{second.id})"
             if order.status != OrderStatus.UNPAID:
                 return self._refuse(order, "not_cancellable", "")
             order.end_reason = reason

@@ -11,7 +11,7 @@ from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, time_text
 from contracts.fill import ResolveAction
 from domain.settlement import SaleFlag
 from tests.unit.console.till import Till
-from tests.unit.console.world import NOW
+from tests.unit.console.world import NOW, PASSWORD
 from workflows.wording import PERSON_ZH
 
 VIEWS = ("unpaid", "attention", "order", "payment", "refund", "journal", "station", "point", "nozzle")
@@ -68,9 +68,10 @@ def test_the_page_of_an_order(till: Till) -> None:
 
 def test_staff_are_named_in_the_story(till: Till) -> None:
     till.login("cashier1")
-    till.act("order", "cancel", "unpaid1", reason="<b>试机</b>")
+    form = {"approver_login": "manager1", "approver_password": PASSWORD}
+    till.act("order", "cancel", "unpaid1", reason="<b>试机</b>", **form)
     text = till.page("/order/detail", pk=till.world.orders["unpaid1"]).text
-    assert "员工 王丽" in text
+    assert "员工 王丽（员工 陈站长 批准）" in text
     assert str(escape("<b>试机</b>")) in text
     assert "<b>试机</b>" not in text
 
