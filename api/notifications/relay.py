@@ -1,6 +1,7 @@
 """Passes on stored notifications that could not be passed on when they came: Temporal was away, or we crashed.
 
-Several API processes may relay at once: rows are locked while they are handled and others skip them.
+Several API processes may relay at once: rows are locked while they are handled and others skip them. A row that
+cannot be handled is counted, logged with its id, and comes after all that failed less often.
 """
 
 import asyncio
@@ -63,26 +64,35 @@ class Relay:
         for message in inbox.lock_open(conn, SOURCE_WECHAT, before=now - GRACE, limit=BATCH):
             if self._stopped.is_set():
                 break
+            # Counted outside the savepoint: whatever the row does, it comes after the others the next time.
             inbox.count_attempts(conn, SOURCE_WECHAT, [message.external_id])
-            outcome = self._handle(conn, loop, message)
-            if outcome is None:
-                break
-            inbox.mark_handled(conn, SOURCE_WECHAT, message.external_id, outcome=outcome, now=now)
+            try:
+                with conn.begin_nested():
+                    outcome = self._handle(conn, loop, message)
+                    inbox.mark_handled(conn, SOURCE_WECHAT, message.external_id, outcome=outcome, now=now)
+            except (TemporalAwayError, TimeoutError, CancelledError):
+                log.warning("api.relay.waiting", id=message.external_id, attempts=message.attempts + 1)
+                break  # the rest of the batch would only wait in vain
+            except Exception as error:  # noqa: BLE001 - one row that cannot be handled must not keep the others
+                _log_refused(message, error)
+                continue
             handled += 1
         return handled
 
-    def _handle(self, conn: Connection, loop: asyncio.AbstractEventLoop, message: OpenMessage) -> str | None:
-        """Return the outcome, None when Temporal is away: the rest of the batch would only wait in vain."""
+    def _handle(self, conn: Connection, loop: asyncio.AbstractEventLoop, message: OpenMessage) -> str:
+        """Return the outcome; raises whatever a row from another version, a database or Temporal may cause."""
         content = json.loads(message.body)
         note = ChannelNotification(**{name: content[name] for name in _FIELDS})
         facts = inbox.attempt_facts(conn, note.out_trade_no)
         future = asyncio.run_coroutine_threadsafe(self._receiver.handle(note, facts), loop)
         try:
             return future.result(HANDLE_LIMIT_S)
-        except (TemporalAwayError, TimeoutError, CancelledError):
+        finally:
             future.cancel()
-            log.warning("api.relay.waiting", id=message.external_id, attempts=message.attempts + 1)
-            return None
-        except Exception as error:  # noqa: BLE001 - counted, so that it comes last in the next round
-            log.error("api.relay.refused", id=message.external_id, kind=type(error).__name__)
-            return None
+
+
+def _log_refused(message: OpenMessage, error: Exception) -> None:
+    """Say which row it is: at the first tries, then ever more seldom, for it is tried again for ever."""
+    attempts = message.attempts + 1
+    if attempts & (attempts - 1) == 0:
+        log.error("api.relay.refused", id=message.external_id, kind=type(error).__name__, attempts=attempts)

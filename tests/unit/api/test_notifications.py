@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from concurrent.futures import CancelledError
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from api.notifications.relay import GRACE, Relay
 from contracts.payment import PaymentReported
+from db.repositories import inbox
 from domain.order import OrderStatus
 from tests.unit.api.world import World
 
@@ -164,6 +167,62 @@ async def test_two_relays_do_not_fight(world: World, api: httpx.AsyncClient) -> 
         handled.append(more)
     told = [s.out_trade_no for s in world.temporal.signals[before:]]
     assert sorted(told) == sorted(n["out_trade_no"] for n in notes), "each exactly once"
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        "no JSON",
+        '"a text"',
+        '{"id": "EV-0", "event_type": "TRANSACTION.SUCCESS"}',  # written by another version
+        json.dumps({**_note("nul\x00byte"), "out_refund_no": ""}),
+        json.dumps({**_note("P" + "Q" * 21 + "A001"), "out_refund_no": "", "event_type": 7}),
+    ],
+)
+async def test_one_poisoned_row_stops_no_other(world: World, relay: Relay, poison: str) -> None:
+    good = _note(world.add_attempt(world.add_order()))
+    bodies = {"poison": poison, "good": json.dumps({**good, "out_refund_no": ""})}
+    names = {kind: f"{kind}-{next(_count)}" for kind in bodies}
+
+    def put(conn: Connection) -> None:
+        for seconds, (kind, body) in enumerate(bodies.items()):
+            at = world.clock.now + timedelta(seconds=seconds)
+            key = {"source": "wechat", "external_id": names[kind], "business_no": "x"}
+            inbox.store(conn, **key, kind="TRANSACTION.SUCCESS", body=body, now=at)
+
+    db = world.app.state.services.db
+    await db.run(put)
+    world.clock.now += timedelta(minutes=1)
+    assert [await relay.drain(), await relay.drain()] == [1, 0]
+    row, bad = world.inbox(names["good"]), world.inbox(names["poison"])
+    assert row is not None
+    assert bad is not None
+    assert (row.outcome, row.attempts) == ("signalled", 1)
+    assert world.temporal.signals[-1].out_trade_no == good["out_trade_no"]
+    assert (bad.handled_at, bad.attempts) == (None, 2), "kept, counted, and tried again"
+    await db.run(
+        lambda conn: inbox.mark_handled(conn, "wechat", names["poison"], outcome="test", now=world.clock.now)
+    )
+
+
+async def test_the_loop_outlives_whatever_a_round_raises(
+    world: World, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+
+    async def broken() -> int:
+        rounds.append(1)
+        raise CancelledError if len(rounds) == 1 else LookupError("whatever")
+
+    monkeypatch.setattr("api.notifications.relay.INTERVAL_S", 0)
+    monkeypatch.setattr(relay, "drain", broken)
+    task = asyncio.create_task(relay.run())
+    await asyncio.sleep(1.3)
+    assert not task.done()
+    assert len(rounds) >= 2
+    relay.stop()
+    await asyncio.wait_for(task, 3)
+    relay._stopped.clear()
 
 
 async def test_the_loop_runs_beside_the_requests(world: World) -> None:
