@@ -114,7 +114,7 @@ class WeChatChannel:
 
     def refund(self, request: RefundRequest) -> RefundOutcome:
         """Ask for a refund. The same number never pays twice: repeat UNKNOWN with the same request."""
-        amount = {"refund": request.refund_fen, "total": request.total_fen, "currency": "CNY"}
+        amount = {"refund": request.refund_fen, "total": request.total_fen, "currency": outcomes.CURRENCY}
         try:
             reply: Reply = self._library.refund(
                 out_refund_no=request.out_refund_no,
@@ -196,16 +196,14 @@ class WeChatChannel:
         payer_total = outcomes.fen(amount, "payer_total")
         if total is None or paid_at is None or not isinstance(number, str) or not number:
             return self._outcome(ref, reply, OutcomeKind.UNKNOWN, code=MALFORMED)
-        return self._outcome(
-            ref,
-            reply,
-            OutcomeKind.SUCCEEDED,
-            trade_state=state,
-            transaction_id=number,
-            amount_fen=total,
-            payer_amount_fen=total if payer_total is None else payer_total,
-            paid_at=paid_at,
-        )
+        paid: dict[str, Any] = {"trade_state": state, "transaction_id": number, "paid_at": paid_at}
+        if currency := outcomes.foreign_currency(amount):
+            # Definite, so that it is recorded and shown to a person; in fen it is nothing that we know.
+            _log.error("wechat.transaction.currency", out_trade_no=ref.out_trade_no, currency=currency)
+            paid |= {"code": outcomes.FOREIGN_CURRENCY, "message": f"{total} {currency}"}
+        else:
+            paid |= {"amount_fen": total, "payer_amount_fen": total if payer_total is None else payer_total}
+        return self._outcome(ref, reply, OutcomeKind.SUCCEEDED, **paid)
 
     def _refused(self, ref: AttemptRef, reply: Reply) -> PaymentOutcome:
         """Map an error of a create or charge; an unsigned one may come from any box on the way."""
@@ -287,7 +285,8 @@ def _refunded(request: RefundRequest, reply: Reply) -> RefundOutcome:
     if kind is None or amount is None or not isinstance(number, str):
         unread = outcomes.ChannelError(code=MALFORMED, message="", errno=0)
         return _refund_error(request, reply, RefundKind.UNKNOWN, unread)
-    if body.get("out_refund_no") != request.out_refund_no or amount != request.refund_fen:
+    foreign = outcomes.foreign_currency(body.get("amount"))
+    if body.get("out_refund_no") != request.out_refund_no or amount != request.refund_fen or foreign:
         _log.error("wechat.refund.mismatch", out_refund_no=request.out_refund_no)
         other = outcomes.ChannelError(code=MISMATCH, message="", errno=0)
         return _refund_error(request, reply, RefundKind.UNKNOWN, other)

@@ -36,6 +36,7 @@ REFRESH_INTERVAL_S = 60
 
 APIV3_KEY_BYTES = 32
 
+_STAMP_DIGITS = 12
 _HEX_SERIAL = re.compile(r"[0-9A-F]{8,40}")
 _PADDING = PKCS1v15()
 _DIGEST = SHA256()
@@ -133,10 +134,15 @@ class KeyStore:
             raise UnsignedError("signature headers are missing")
         if found.get("signature-type", SCHEME) != SCHEME:
             raise VerificationError("unknown signature type")
-        stamp = found["timestamp"]
-        if not (stamp.isascii() and stamp.isdigit()) or abs(self.clock() - int(stamp)) > self.max_skew_s:
+        if not self._is_recent(found["timestamp"]):
             raise StaleError("timestamp outside the allowed skew")
         self._check(self._key_for(found["serial"]), found, body)
+
+    def _is_recent(self, stamp: str) -> bool:
+        """Whether a timestamp is plain seconds near our clock; its length is a stranger's choice and `int` has limits."""
+        if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= _STAMP_DIGITS):
+            return False
+        return abs(self.clock() - int(stamp)) <= self.max_skew_s
 
     @staticmethod
     def _check(key: RSAPublicKey, found: Mapping[str, str], body: bytes) -> None:

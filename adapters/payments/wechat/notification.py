@@ -21,7 +21,7 @@ from adapters.payments.wechat.errors import (
     VerificationError,
 )
 from adapters.payments.wechat.keys import KeyStore, unseal, wechat_headers
-from adapters.payments.wechat.outcomes import fen
+from adapters.payments.wechat.outcomes import fen, foreign_currency
 
 ACCEPTED_STATUS = 204
 """Answer this within 5 s, after the notification is stored."""
@@ -36,7 +36,8 @@ _REASONS: tuple[tuple[type[VerificationError], RejectReason], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One proved event. `amount_fen` is the order total of a payment, the refunded amount of a refund.
+    """One proved event. `amount_fen` is the order total of a payment, the refunded amount of a refund;
+    0 when it is not in yuan.
 
     `dedupe_key` is stable over WeChat's repeats, `id` need not be. An event type that this version does
     not know has empty trade fields.
@@ -141,6 +142,8 @@ def _text(content: Mapping[str, Any], name: str) -> str:
 
 def _amount(content: Mapping[str, Any], name: str, default: int | None = None) -> int:
     value = fen(content["amount"], name)
+    if value is not None and foreign_currency(content["amount"]):
+        return 0
     if value is None and default is not None:
         return default
     if value is None:

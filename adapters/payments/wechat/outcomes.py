@@ -12,6 +12,10 @@ from typing import Any
 from adapters.payments.wechat.core import Reply
 from domain.payment import CloseKind, OutcomeKind, RefundKind
 
+CURRENCY = "CNY"
+FOREIGN_CURRENCY = "CURRENCY"
+"""Paid, but not in yuan: reported as an amount of 0 fen, which no order asks for, so that a person looks."""
+
 ERRNO_REENTRY_DIFFERS = 268498688
 """The number is known with other parameters. An order exists that may be paid: a bug here, never a FAILED."""
 ERRNO_REVERSE_ONLY = 268449641
@@ -151,3 +155,14 @@ def fen(amount: object, name: str) -> int | None:
     """Return an amount in fen out of an `amount` object, None when it is not there as a plain integer."""
     value = amount.get(name) if isinstance(amount, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def foreign_currency(amount: object) -> str:
+    """Return the currency of an `amount` object when it is not ours, else nothing: its integers are then no fen.
+
+    WeChat may leave `currency` out; a domestic merchant's money is CNY then (v3, "amount.currency").
+    """
+    value = amount.get("currency", CURRENCY) if isinstance(amount, dict) else CURRENCY
+    if value == CURRENCY:
+        return ""
+    return value if isinstance(value, str) and value.isascii() and value.isalpha() else "?"

@@ -76,6 +76,26 @@ class TestQuery:
         outcome = channel(wechat).query(ref())
         assert (outcome.kind, outcome.code) == (OutcomeKind.UNKNOWN, "MALFORMED")
 
+    @pytest.mark.parametrize("currency", ["JPY", "cny", "", None, 156])
+    def test_another_currency_is_not_taken_for_fen(self, wechat: TinyWeChat, currency: Any) -> None:
+        amount = {"total": 10000, "payer_total": 10000, "currency": currency}
+        wechat.answers = [wechat.signed(200, transaction(wechat, "SUCCESS", amount=amount))] * 2
+        for outcome in (
+            channel(wechat).query(ref()),
+            channel(wechat).charge_code(ref(PayMethod.WECHAT_CODE)),
+        ):
+            assert (outcome.kind, outcome.code) == (OutcomeKind.SUCCEEDED, "CURRENCY"), "money did come"
+            assert (outcome.amount_fen, outcome.payer_amount_fen) == (0, 0), (
+                "no attempt's amount: quarantined"
+            )
+            assert (outcome.transaction_id, outcome.message[:6]) == ("4200000000000000000000000001", "10000 ")
+
+    def test_yuan_may_be_named(self, wechat: TinyWeChat) -> None:
+        amount = {"total": 10000, "payer_total": 9500, "currency": "CNY"}
+        wechat.answers = [wechat.signed(200, transaction(wechat, "SUCCESS", amount=amount))]
+        outcome = channel(wechat).query(ref())
+        assert (outcome.amount_fen, outcome.payer_amount_fen, outcome.code) == (10000, 9500, "")
+
 
 class TestPayCode:
     def test_paid_at_once(self, wechat: TinyWeChat) -> None:
@@ -150,6 +170,12 @@ class TestRefund:
         amount = {"refund": 3000, "total": 10000}
         body = {"refund_id": "503", "out_refund_no": REFUND, "status": status, "amount": amount}
         return {**body, **changes}
+
+    def test_another_currency_is_not_this_refund(self, wechat: TinyWeChat) -> None:
+        amount = {"refund": 3000, "total": 10000, "currency": "JPY"}
+        wechat.answers = [wechat.signed(200, self.answer("SUCCESS", amount=amount))]
+        outcome = channel(wechat).refund(refund())
+        assert (outcome.kind, outcome.code) == (RefundKind.UNKNOWN, "MISMATCH")
 
     def test_request(self, wechat: TinyWeChat) -> None:
         wechat.answers = [wechat.signed(200, self.answer("PROCESSING"))] * 2

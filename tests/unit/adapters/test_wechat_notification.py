@@ -77,6 +77,14 @@ def test_refund_is_typed(wechat: TinyWeChat, event_type: str, status: str, time:
     assert event.dedupe_key == f"{event_type}:{TRADE}Rrest"
 
 
+def test_an_amount_in_another_currency_is_no_fen(wechat: TinyWeChat) -> None:
+    amount = {"total": 10000, "payer_total": 9500, "currency": "JPY"}
+    event = verifier(wechat).verify(
+        *wechat.notification("TRANSACTION.SUCCESS", payment(wechat, amount=amount))
+    )
+    assert (event.amount_fen, event.payer_amount_fen) == (0, 0)
+
+
 def test_unknown_event_types_are_proved_but_empty(wechat: TinyWeChat) -> None:
     event = verifier(wechat).verify(*wechat.notification("PROFITSHARING", {"mchid": wechat.keys.mchid}))
     assert (event.out_trade_no, event.dedupe_key) == ("", "PROFITSHARING:EV-1")
@@ -125,7 +133,9 @@ def test_missing_headers_and_types(wechat: TinyWeChat) -> None:
         assert reason_of(judge, rest, raw) is RejectReason.MISSING_HEADERS
     odd = {**headers, "Wechatpay-Signature-Type": "WECHATPAY2-SM2-WITH-SM3"}
     assert reason_of(judge, odd, raw) is RejectReason.BAD_SIGNATURE
-    assert reason_of(judge, {**headers, "Wechatpay-Timestamp": "soon"}, raw) is RejectReason.STALE
+    for stamp in ("soon", "9" * 5000, "9" * 13, "-1", "1e9", "١٧٠٠٠٠٠٠٠٠"):
+        odd = {**headers, "Wechatpay-Timestamp": stamp}
+        assert reason_of(judge, odd, raw) is RejectReason.STALE
     assert reason_of(judge, {**headers, "Wechatpay-Signature": "%%"}, raw) is RejectReason.BAD_SIGNATURE
 
 
