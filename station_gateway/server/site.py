@@ -1,6 +1,7 @@
 """The CoAP face of the gateway server: POST `e` (sales, states) and POST `c` (results up, commands down).
 
-OSCORE does not refuse plain requests by itself, so every handler asks who is speaking before it reads anything.
+OSCORE does not refuse plain requests by itself: `door` does, and every handler asks again who is speaking before
+it reads anything. Bodies are one message; a request in blocks is refused, so that nothing has to be assembled.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,19 +10,16 @@ from typing import Any
 import aiocoap
 import structlog
 from aiocoap import error, resource
-from aiocoap.oscore_sitewrapper import OscoreSiteWrapper
-from prometheus_client import Counter
 from sqlalchemy.exc import SQLAlchemyError
 
 from station_gateway.protocols.uplink import coap
 from station_gateway.protocols.uplink.bodies import COMMANDS_PATH, EVENTS_PATH, BodyError
 from station_gateway.server.contexts import StationContexts
+from station_gateway.server.door import MOST_MESSAGE, REQUESTS, Door, ProtectedSite
 from station_gateway.server.hub import CommandHub
 from station_gateway.server.inbox import SaleInbox
 
 log = structlog.get_logger(__name__)
-
-REQUESTS = Counter("jiazhu_gateway_requests", "CoAP requests from stations", ["path", "result"])
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 
@@ -35,12 +33,19 @@ class StationResource(resource.Resource):  # type: ignore[misc]
         self._handler = handler
         self._tuning = tuning
 
+    async def needs_blockwise_assembly(self, request: Any) -> bool:
+        """Never: a body fits one message."""
+        return False
+
     async def render_post(self, request: Any) -> Any:
-        """Answer 4.01 to strangers, 4.00 to nonsense, 5.03 while the database is away."""
+        """Answer 4.01 to strangers, 4.13 to blocks, 4.00 to nonsense, 5.03 while the database is away."""
         claims = request.remote.authenticated_claims
         if not claims:
             REQUESTS.labels(self._path, "unprotected").inc()
             raise error.Unauthorized
+        if request.opt.block1 is not None or len(request.payload) > MOST_MESSAGE:
+            REQUESTS.labels(self._path, "too_large").inc()
+            raise error.RequestEntityTooLarge
         try:
             answer = await self._handler(claims[0], bytes(request.payload))
         except BodyError as problem:
@@ -85,11 +90,12 @@ class CoapServer:
         site.add_resource([EVENTS_PATH], StationResource(EVENTS_PATH, events, tuning))
         site.add_resource([COMMANDS_PATH], StationResource(COMMANDS_PATH, hub.exchange, tuning))
         context = await aiocoap.Context.create_server_context(
-            OscoreSiteWrapper(site, contexts),
+            ProtectedSite(site, contexts),
             bind=(host, port),
             server_credentials=contexts,
             transports=coap.server_transports(tcp=tcp),
         )
+        Door(contexts).guard(context)
         return cls(context)
 
     async def close(self) -> None:
