@@ -69,6 +69,14 @@ def release_context(context: Any) -> None:
         context._destroy()
 
 
+def drop_context(context: Any) -> None:
+    """Let go of a context whose folder is gone or holds another key now: nothing is written into it any more."""
+    context._store = lambda: None
+    if context.lockfile is not None:
+        context.lockfile.release()
+        context.lockfile = None
+
+
 async def shutdown(context: Any) -> None:
     """Close a CoAP context; a peer that never answers must not hold us up.
 

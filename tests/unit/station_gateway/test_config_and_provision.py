@@ -1,6 +1,7 @@
 """Configuration that cannot work is refused with words; enrolment is done once."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_provision_makes_two_halves_once(tmp_path: Path) -> None:
     assert stat.S_IMODE((client / "secret.json").stat().st_mode) == 0o600
     with pytest.raises(ProvisionError, match="one half"):
         provision(server, tmp_path / "other", "ST01")
-    for code in ("", "../x", ".hidden", "a/b"):
+    for code in ("", "../x", ".hidden", "a/b", "S" * 33):
         with pytest.raises(ProvisionError):
             provision(server, tmp_path / "other", code)
 
@@ -94,6 +95,44 @@ def test_contexts_are_found_by_key_id_and_new_ones_are_seen(tmp_path: Path) -> N
     contexts.close()
     again = load_context(server / "ST01", "ST01")
     release_context(again)
+
+
+@pytest.mark.feature("003-E5")
+def test_a_removed_station_key_is_refused(tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    provision(server, tmp_path / "c1", "STOLEN")
+    provision(server, tmp_path / "c2", "ST02")
+    contexts = StationContexts(server)
+    stolen = contexts.find_oscore({4: station_id("STOLEN")})
+    shutil.rmtree(server / "STOLEN")
+    contexts.scan()
+    with pytest.raises(KeyError):
+        contexts.find_oscore({4: station_id("STOLEN")})
+    assert contexts.stations == ["ST02"]
+    stolen.new_sequence_number()
+    assert not (server / "STOLEN").exists()
+    contexts.close()
+
+
+@pytest.mark.feature("003-E5")
+def test_a_replaced_station_key_is_the_only_one_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("station_gateway.server.contexts.RESCAN_S", 0.0)
+    server, kid = tmp_path / "server", station_id("ST01")
+    provision(server, tmp_path / "stolen", "ST01")
+    contexts = StationContexts(server)
+    old = contexts.find_oscore({4: kid})
+    assert contexts.find_oscore({4: kid}) is old
+    (server / "ST01").rename(tmp_path / "withdrawn")
+    provision(server, tmp_path / "new", "ST01")
+    new = contexts.find_oscore({4: kid})
+    assert new is not old
+    assert new.recipient_key != old.recipient_key
+    old.new_sequence_number()
+    assert not (server / "ST01" / "sequence.json").exists()
+    assert contexts.stations == ["ST01"]
+    contexts.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
