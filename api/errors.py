@@ -75,9 +75,9 @@ def unauthenticated() -> ProblemError:
     return ProblemError(401, "unauthenticated", "请先登录", headers={"WWW-Authenticate": "Bearer"})
 
 
-def try_again(detail: str = "稍后重试，订单不会丢失") -> ProblemError:
+def try_again(detail: str = "稍后重试，订单不会丢失", *, after_s: int = RETRY_AFTER_SECONDS) -> ProblemError:
     """Return the refusal for something that is away for a moment: the same request with the same key is safe."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    headers = {"Retry-After": str(after_s)}
     return ProblemError(503, "try_again", "系统繁忙，请稍后重试", detail, headers=headers)
 
 

@@ -1,6 +1,7 @@
 """Waiting for orders to change: PostgreSQL announces a change, and one slow query for everybody is the safety net."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import partial
 import structlog
 
 from api.database import Database
+from api.errors import try_again
 from db.announcements import Announcement, version_of
 from db.repositories.views import versions
 
@@ -20,6 +22,7 @@ LISTENING_INTERVAL_S = 3.0
 """How often rows are read beside announcements: one may be lost with its connection."""
 _AGAIN_S = 1.0
 MAX_WAITERS = 5_000
+"""Waits of everybody in one process."""
 
 Enough = Callable[[str, int], bool]
 """Says of an order's status and version whether a waiter has what it waits for."""
@@ -49,31 +52,43 @@ class OrderWatch:
         """Take the database and, where there is one, the source of announcements."""
         self._db, self._interval_s, self._announced = db, interval_s, announced
         self._waiters: dict[str, set[Waiter]] = {}
-        self._count = 0
+        self._callers: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._listening = False
 
     @contextmanager
-    def waiting(self, order_no: str, enough: Enough) -> Iterator[Waiter]:
-        """Enrol a waiter for as long as the block runs.
+    def waiting(
+        self, order_no: str, enough: Enough, *, caller: str = "", at_most: int = MAX_WAITERS
+    ) -> Iterator[Waiter]:
+        """Enrol a waiter of a caller for as long as the block runs.
 
-        When too many wait already, this one is woken at once: the client then polls.
+        Raises ProblemError 503 when the caller has `at_most` waits, or everybody together MAX_WAITERS.
         """
+        self.check_room(caller, at_most)
         waiter = Waiter(order_no=order_no, enough=enough, done=asyncio.get_running_loop().create_future())
-        if self._count >= MAX_WAITERS:
-            waiter.done.set_result(None)
         self._waiters.setdefault(order_no, set()).add(waiter)
-        self._count += 1
+        self._callers[caller] += 1
         self._ensure_running()
         try:
             yield waiter
         finally:
-            self._count -= 1
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
             others = self._waiters[order_no]
             others.discard(waiter)
             if not others:
                 del self._waiters[order_no]
+
+    def check_room(self, caller: str, at_most: int) -> None:
+        """Raise ProblemError 503 with `Retry-After: 1` when one more wait of this caller is too many.
+
+        Never answered at once instead: a client that waits in a loop would then keep us and itself busy.
+        """
+        if self._callers[caller] >= at_most or self._callers.total() >= MAX_WAITERS:
+            log.warning("api.watch.full", caller=caller, waiting=self._callers.total())
+            raise try_again("等待的请求过多，请稍后再试", after_s=1)
 
     def _ensure_running(self) -> None:
         if self._task is None or self._task.done():
@@ -105,7 +120,7 @@ class OrderWatch:
         try:
             found = await self._db.read(partial(versions, order_nos=numbers))
         except Exception:  # noqa: BLE001 - a broken database must not end the watch; waiters time out
-            log.warning("api.watch.failed", waiting=self._count)
+            log.warning("api.watch.failed", waiting=self._callers.total())
             return
         for order_no, (status, updated_at) in found.items():
             self._wake(Announcement(order_no=order_no, status=status, version=version_of(updated_at)))

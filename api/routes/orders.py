@@ -10,7 +10,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from api.auth.roles import COUNTER, STAFF, Principal, Role, allow
 from api.commands import check_driver_may_cancel, scope_of
 from api.deps import ClientAddress, Services, ServicesDep
-from api.errors import not_found
+from api.errors import ProblemError, not_found
 from api.idempotency import IdempotencyKey, bind
 from api.paying import pay as pay_order
 from api.presenting import command_out, cursor_of, order_out, read_cursor, receipt_out
@@ -46,6 +46,11 @@ STREAM_LIMIT_S = 600
 STEP_S = 20
 
 
+def waits_of(principal: Principal) -> int:
+    """Return how many waits a caller may have open at once: a phone shows one order, a counter a whole station."""
+    return 20 if principal.role is Role.DRIVER else 200
+
+
 async def read_order(services: Services, principal: Principal, order_no: str, mine: str = "") -> OrderOut:
     """Return an order that the caller may see; raises ProblemError 404 otherwise."""
     scope = scope_of(principal)
@@ -68,7 +73,7 @@ async def wait_for_order(
     """Return an order as soon as its version differs from `since`, at the latest after `wait` seconds.
 
     With `until` not before it has one of these statuses or has ended. Who may not see the order gets ProblemError
-    404 at once.
+    404 at once, who waits too often already 503.
     """
     if not wait:
         return await read_order(services, principal, order_no, mine)
@@ -77,7 +82,8 @@ async def wait_for_order(
         wanted = status in until if until else version != since
         return wanted or OrderStatus(status).is_final
 
-    with services.watch.waiting(order_no, enough) as waiter:
+    at_most = waits_of(principal)
+    with services.watch.waiting(order_no, enough, caller=principal.subject, at_most=at_most) as waiter:
         order = await read_order(services, principal, order_no, mine)
         if enough(order.status, order.version):
             return order
@@ -126,6 +132,7 @@ async def one_order(
 async def order_events(order_no: OrderNo, services: ServicesDep, principal: Reader) -> EventSourceResponse:
     """Stream the order whenever it changes, until it has ended or ten minutes are over; then reconnect."""
     first = await read_order(services, principal, order_no)
+    services.watch.check_room(principal.subject, waits_of(principal))
     return EventSourceResponse(_changes(services, principal, first), ping=15)
 
 
@@ -138,7 +145,10 @@ async def _changes(
         if order.is_final:
             return
         seen = order.version
-        order = await wait_for_order(services, principal, order.order_no, wait=STEP_S, since=seen)
+        try:
+            order = await wait_for_order(services, principal, order.order_no, wait=STEP_S, since=seen)
+        except ProblemError:
+            return  # the answer has begun, so it can only end; the client reconnects and is told why
         if order.version != seen:
             yield _event(order)
 
