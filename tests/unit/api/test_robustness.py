@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from api.access import RouteAccess, route_access
 from api.auth.roles import Role
-from api.middleware import MAX_BODY_BYTES
+from api.middleware import MAX_BODY_BYTES, BodyRefusedError
+from api.middleware import _check_body as check_body
 from tests.unit.api.world import World
 
 _json = st.recursive(
@@ -162,6 +165,8 @@ async def test_large_deep_and_hostile_bodies(world: World, api: httpx.AsyncClien
     assert await send(b"x" * (MAX_BODY_BYTES + 1)) == 413
     assert await send(b"[" * 100_000) == 422
     assert await send(b'{"a":' * 500 + b"1" + b"}" * 500) == 422
+    assert await send(b'{"a":[' + b"[]," * 600 + b"1]}") == 422
+    assert await send(b'["]",' * 512 + b"1" + b"]" * 512) == 422, "brackets in texts do not hide the others"
     assert await send(b'{"station_code": "ST\\u0000"}') == 422
     assert await send(b'{"amount_fen": ' + b"9" * 5_000 + b"}") in (400, 422)
     assert await send(b'{"station_code": "\\ud800"}') == 422
@@ -175,6 +180,28 @@ async def test_large_deep_and_hostile_bodies(world: World, api: httpx.AsyncClien
 
     answer = await api.post("/v1/fills", content=endless(), headers=headers)
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("part", [b"[]", b"[", b"]", b"{[", b'"[",'])
+def test_counting_brackets_costs_next_to_nothing(part: bytes) -> None:
+    body = part * (MAX_BODY_BYTES // len(part))
+    took_s = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with suppress(BodyRefusedError):
+            check_body(body)
+        took_s.append(time.perf_counter() - began)
+    assert min(took_s) < 0.005, f"{min(took_s) * 1000:.0f} ms of the event loop for one anonymous request"
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(32, False), (33, True)])
+def test_bodies_nest_up_to_32_levels(depth: int, refused: bool) -> None:
+    body = b'{"a":' * depth + b"1" + b"}" * depth
+    if not refused:
+        check_body(body)
+        return
+    with pytest.raises(BodyRefusedError):
+        check_body(body)
 
 
 async def test_a_fault_of_ours_shows_no_stack(world: World, api: httpx.AsyncClient) -> None:
