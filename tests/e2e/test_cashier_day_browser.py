@@ -68,6 +68,12 @@ def _submit(chrome: Chrome) -> None:
     chrome.click("[data-sa-action='action-submit']")
 
 
+def _approve(chrome: Chrome, password: str) -> None:
+    """The manager types at the cashier's screen; nobody reads the password over the shoulder."""
+    chrome.type(".modal.show input[name=approver_login]", "manager1")
+    chrome.type(".modal.show input[type=password][name=approver_password]", password)
+
+
 def _gone(chrome: Chrome, order_no: str) -> None:
     chrome.wait(f"!document.querySelector(\"tr[data-sa-pk='{order_no}']\")")
 
@@ -107,11 +113,19 @@ def test_the_cashier_takes_cash_and_cancels(running: Running, chrome: Chrome) ->
     _picture(chrome, "taken")
     _press(chrome, driven_off["order_no"], "cancel")
     chrome.type(".modal.show input[name=reason]", "顾客驶离未付款")
+    _approve(chrome, "not the manager's")
+    _submit(chrome)
+    chrome.sees("站长账号或密码不正确")
+    cashier = running.cashier()
+    assert cashier.order(driven_off["order_no"])["status"] == "unpaid"
+    chrome.open(f"{console}/unpaid/list")
+    _press(chrome, driven_off["order_no"], "cancel")
+    chrome.type(".modal.show input[name=reason]", "顾客驶离未付款")
+    _approve(chrome, STAFF_PASSWORD)
     _picture(chrome, "cancel")
     _submit(chrome)
     chrome.sees("已取消")
     chrome.sees("目前没有待付款订单")
-    cashier = running.cashier()
     paid, cancelled = cashier.order(sold["order_no"]), cashier.order(driven_off["order_no"])
     assert (paid["status"], paid["paid_method"], paid["paid_fen"]) == ("completed", "cash", 20_043)
     assert (cancelled["status"], cancelled["end_reason"]) == ("cancelled", "顾客驶离未付款")
@@ -119,6 +133,8 @@ def test_the_cashier_takes_cash_and_cancels(running: Running, chrome: Chrome) ->
     for words in ("订单经过", "员工 张收银", "¥200.43", "27.27 升", "小票号", "现金 200.43 元"):
         chrome.sees(words)
     _picture(chrome, "order", whole=True)
+    chrome.open(f"{console}/order/detail?pk={driven_off['order_no']}")
+    chrome.sees("员工 张收银（员工 李站长 批准）")
     assert chrome.exceptions == []
 
 

@@ -130,6 +130,8 @@ def test_a_cashier_takes_cash_and_cancels(served: Served, chrome: Chrome) -> Non
         "a missing reason must keep the window open"
     )
     chrome.type(".modal.show input[name=reason]", "试机加注")
+    chrome.type(".modal.show input[name=approver_login]", "manager1")
+    chrome.type(".modal.show input[name=approver_password]", PASSWORD)
     _picture(chrome, "cancel")
     chrome.click("[data-sa-action='action-submit']")
     chrome.sees("目前没有待付款订单")
@@ -137,7 +139,7 @@ def test_a_cashier_takes_cash_and_cancels(served: Served, chrome: Chrome) -> Non
     cashier = served.world.staff["cashier1"]
     assert served.commands.told == [
         ("take_cash", paid, str(cashier), "20489"),
-        ("cancel", other, f"staff:{cashier}", "试机加注"),
+        ("cancel", other, f"staff:{cashier}", "试机加注", "manager1"),
     ]
     chrome.open(f"{served.url}/order/detail?pk={paid}")
     chrome.sees("员工 王丽")

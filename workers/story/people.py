@@ -190,10 +190,11 @@ class Cashier(Person):
         path = f"/v1/cashier/orders/{order_no}/cash"
         return self.line.must("POST", path, {"received_fen": received_fen}, new_key())
 
-    def cancel(self, order_no: str, reason: str) -> Json:
-        """Cancel with a reason."""
+    def cancel(self, order_no: str, reason: str, approver: str = "manager1") -> Json:
+        """Cancel with a reason; the manager types the password too, without which a sale is not written off."""
         path = f"/v1/cashier/orders/{order_no}/cancel"
-        return self.line.must("POST", path, {"reason": reason}, new_key())
+        body = {"reason": reason, "approver": {"login": approver, "password": STAFF_PASSWORD}}
+        return self.line.must("POST", path, body, new_key())
 
     def scan_pay_code(self, order_no: str, auth_code: str) -> Json:
         """Scan the customer's pay code."""
