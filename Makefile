@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 # A workspace that switches byte code off would make every worker compile its sources again.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
+# Like pip, uv takes the machine's certificates; and in `setup` pip's index (a mirror), which it does not read by itself.
+export UV_NATIVE_TLS ?= 1
 # Ctrl-C in the first moments waits until the program can take it; Python would answer with a traceback.
 QUIET_START := env --block-signal=INT --block-signal=TERM
 SOURCES := domain contracts activities workflows workers api station_gateway sandbox adapters db config bench docs tests
@@ -25,7 +27,9 @@ $(STAMP): requirements/dev.txt requirements/bootstrap.txt
 	@echo "· installing the requirements (a first run downloads about 120 MB)"
 	@$(BIN)/python -c "import uv" 2>/dev/null \
 	  || $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip sync -q --require-hashes --compile-bytecode requirements/dev.txt
+	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	  if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	  VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip sync -q --require-hashes --compile-bytecode requirements/dev.txt
 	@$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 	@echo "· ready"

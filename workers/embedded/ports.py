@@ -93,10 +93,10 @@ def choose(
 def _moved(wish: PortWish, port: int) -> str:
     """Say why a port is not the well-known one, at every start: people look for it at its default."""
     if is_free(wish.default, udp=wish.udp):
-        what = f"is free, but this data folder keeps {port}, which an earlier start took"
+        what = f"is free again, this data folder keeps {port}; once with {wish.variable}={wish.default} goes back"
     else:
-        what = f"is held by {holder(wish.default)}; using {port}"
-    return f"port {wish.default} ({wish.name}) {what} (fix it with {wish.variable})"
+        what = f"is held by {holder(wish.default)}; using {port} ({wish.variable} sets it)"
+    return f"port {wish.default} ({wish.name}) {what}"
 
 
 def _fixed(wish: PortWish, text: str) -> int:

@@ -14,12 +14,16 @@ import signal
 import stat
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import psycopg
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
+from db.session import make_engine
 from workers.embedded.process import Child, ServiceSpec, StackError, python, run_to_end, wait_until
 
 DATABASE = "jiazhu"
@@ -218,3 +222,22 @@ def run_migrations(
     env = {"DATABASE_URL": database_url, **(extra_env or {})}
     spec = ServiceSpec(name="migrations", command=python("alembic", "upgrade", "head"), env=env)
     run_to_end(spec, cancelled=cancelled)
+
+
+def check_answers(database_url: str) -> None:
+    """Raise StackError with one line when a database of somebody else does not let us in."""
+    engine = make_engine(database_url, pool_size=1)
+    try:
+        engine.connect().close()
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise StackError(f"the database of DATABASE_URL does not let us in: {reason}") from error
+    finally:
+        engine.dispose()
+
+
+def last_report(engine: Engine) -> datetime:
+    """Return when a station was last heard from; long ago when none ever was."""
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT max(last_seen_at) FROM station_link")).scalar()
+    return found if isinstance(found, datetime) else datetime.min.replace(tzinfo=UTC)

@@ -9,14 +9,17 @@ data folder: a second start on it continues what the first one had begun.
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from contracts.names import SearchAttribute
+from db.session import make_engine
 from workers.embedded import ports, services, state
-from workers.embedded.postgres import EmbeddedPostgres, run_migrations
+from workers.embedded.postgres import EmbeddedPostgres, check_answers, last_report, run_migrations
 from workers.embedded.process import (
     Child,
     ServiceSpec,
@@ -32,6 +35,7 @@ from workers.embedded.temporal import attribute_type, temporal_binary, temporal_
 
 SERVICES = ("postgres", "temporal", "wechat", "station", "codec", "worker", "gateway", "api", "client")
 _LAST = ("temporal", "postgres")
+_STATION_PATIENCE_S = 20
 
 
 class EmbeddedStack:
@@ -154,7 +158,12 @@ class EmbeddedStack:
 
     def start(self) -> None:
         """Start and wait until everything serves. Raises StackError; nothing is left running then."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"the data folder {self.folder}: {error.strerror} (JIAZHU_DATA names another)"
+            ) from error
         lock = state.FolderLock(self.folder)
         lock.acquire()
         self._lock = lock
@@ -176,13 +185,33 @@ class EmbeddedStack:
         for spec in services.own_specs(self.ports, self.env, self.options):
             if spec.name.partition("-")[0] in self._only:
                 self._supervisor.start(spec)
+        self._wait_for_all()
         if "client" in self._only:
-            self._supervisor.start(services.client_spec(self.folder, self.ports, self.env))
+            self._start_station()
+        self._supervisor.watch()
+        self._write_record()
+
+    def _wait_for_all(self) -> None:
         for name in self._supervisor.names():
             self._supervisor.wait_ready(name)
             self._say(f"· {name} serves")
-        self._supervisor.watch()
-        self._write_record()
+
+    def _start_station(self) -> None:
+        """Start the station's client once its gateway listens, and wait until the platform has heard from it.
+
+        Before that nothing can be sold there. Without the parts that could tell, it is only started.
+        """
+        begun = datetime.now(tz=UTC)
+        self._supervisor.start(services.client_spec(self.folder, self.ports, self.env))
+        self._supervisor.wait_ready("client")
+        heard = "gateway" not in self._only
+        deadline = time.monotonic() + _STATION_PATIENCE_S
+        engine = make_engine(self.env["DATABASE_URL"], pool_size=1)
+        while not heard and time.monotonic() < deadline and not self._cancelled():
+            time.sleep(0.1)
+            heard = last_report(engine) >= begun
+        engine.dispose()
+        self._say("· client serves" if heard else "! the station has not reported yet: see logs/client.log")
 
     def _end_leftovers(self) -> None:
         """A supervisor that was killed with -9 may have left children (where the kernel does not end them)."""
@@ -268,6 +297,8 @@ class EmbeddedStack:
             return
         if database is not None:
             database.ensure_database()
+        else:
+            check_answers(self.env["DATABASE_URL"])
         if not self.options.migrate:
             return
         self._say("· migrations")
