@@ -9,9 +9,12 @@ import asyncio
 import structlog
 
 from contracts.station import AuthoriseCommand, CommandResult, CommandState, PointState, StopCommand
+from station_gateway.client.lifetime import Lifetime
 from station_gateway.client.link import LinkError
 from station_gateway.client.outbox import OpenAuthorisation
-from station_gateway.client.point import FLOWING, RELEASED, WAITING, Point
+from station_gateway.client.point import Point
+from station_gateway.client.states import FLOWING, RELEASED, WAITING
+from station_gateway.client.totalisers import known_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import FpId, PriceId, price_db
 from station_gateway.protocols.ifsf.messages import ACK_OK
@@ -37,13 +40,6 @@ def refused(command: Command, code: str, detail: str = "") -> CommandResult:
     return answer(command, CommandState.REFUSED, code, detail)
 
 
-def expired(command: Command, point: Point) -> CommandResult | None:
-    """Return EXPIRED for a command that came too late: a pump must not open after the customer has left."""
-    if point.now() < command.expires_at:
-        return None
-    return answer(command, CommandState.EXPIRED, "EXPIRED")
-
-
 async def _connected(point: Point) -> None:
     """Give a dispenser that is just coming back a moment before refusing: the customer has paid already."""
     for _ in range(int(_READY_PATIENCE_S / _LOOK_S)):
@@ -52,7 +48,7 @@ async def _connected(point: Point) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def authorise(point: Point, command: AuthoriseCommand) -> CommandResult:
+async def authorise(point: Point, command: AuthoriseCommand, lifetime: Lifetime) -> CommandResult:
     """Release a nozzle up to an amount; the result is stored before it is returned."""
     await _connected(point)
     async with point.lock:
@@ -60,31 +56,36 @@ async def authorise(point: Point, command: AuthoriseCommand) -> CommandResult:
         if known is not None:
             return known
         try:
-            result = await _checked(point, command)
+            result = await _checked(point, command, lifetime)
         except (LinkError, IfsfError) as error:
             result = refused(command, "FP_OFFLINE", str(error))
         if result is not None:
             _keep(point, result)
             return result
-        return await _release(point, command)
+        try:
+            return await _release(point, command)
+        except Exception:
+            point.link.close()  # what the dispenser did is not on record: read everything again
+            raise
 
 
 def _keep(point: Point, result: CommandResult) -> None:
     point.outbox.add_result(result, int(point.now().timestamp() * 1000))
 
 
-async def _checked(point: Point, command: AuthoriseCommand) -> CommandResult | None:
-    """Return why the nozzle may not be released now, None when it may. Changes nothing."""
+async def _checked(point: Point, command: AuthoriseCommand, lifetime: Lifetime) -> CommandResult | None:
+    """Return why the nozzle may not be released now, None when it may. Changes nothing at the dispenser."""
     nozzle = point.key.nozzle(command.nozzle)
     if nozzle is None:
         return refused(command, "NOZZLE_UNKNOWN")
     if point.opened is not None:
         if point.opened.command_id == command.command_id:
-            return answer(command, CommandState.ACCEPTED)
+            return _already_open(point, command)
         return refused(command, "FP_BUSY", "another order is open")
     if not point.ready:
         return refused(command, "FP_OFFLINE")
-    await point.collect_unpaid()
+    if not await point.collect_unpaid():
+        return refused(command, "FP_BUSY", "the dispenser keeps an older transaction")
     await point.refresh()
     if point.state in (PointState.CLOSED, PointState.INOPERATIVE):
         return refused(command, "FP_CLOSED", point.state.value)
@@ -95,7 +96,17 @@ async def _checked(point: Point, command: AuthoriseCommand) -> CommandResult | N
     price = await _price(point, nozzle.product)
     if price != command.price_fen_per_unit:
         return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
-    return expired(command, point)
+    await known_total(point.key, point.link, point.outbox, command.nozzle)
+    if lifetime.is_over:  # last: a pump must not open after the customer has left
+        return answer(command, CommandState.EXPIRED, "EXPIRED")
+    return None
+
+
+def _already_open(point: Point, command: AuthoriseCommand) -> CommandResult:
+    """The command was cut off between its intent and its result: never release again, only say what is known."""
+    if point.opened is not None and point.opened.confirmed:
+        return answer(command, CommandState.ACCEPTED)
+    return answer(command, CommandState.UNKNOWN, "NO_ANSWER", "the dispenser has not been asked yet")
 
 
 async def _price(point: Point, product: int) -> int | None:
@@ -126,6 +137,7 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
     try:
         ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
     except LinkError as error:
+        point.link.close()
         result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
         _keep(point, result)
         return result
@@ -168,6 +180,8 @@ async def _stopped(point: Point, command: StopCommand) -> CommandResult:
         await point.refresh()
     before = point.opened
     await point.settle()
-    if point.opened is None and not point.last_sale_was_zero(before):
-        return refused(command, "FUELLING", "fuel had flowed")
+    if point.opened is not None:
+        return refused(command, "FP_BUSY", "not at rest yet, or an older transaction is in the way")
+    if not point.last_sale_was_zero(before):
+        return refused(command, "FUELLING", "fuel flowed, or cannot be excluded")
     return answer(command, CommandState.ACCEPTED)

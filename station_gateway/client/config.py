@@ -62,6 +62,7 @@ class ClientConfig:
 
     `server` is the CoAP address of the gateway shard, `host:port`; `transport` is `udp` or `tcp`.
     `ip` is our address in heartbeats. `postpaid_release` switches free release off for the whole station.
+    `metrics_port` serves `/metrics` on the loopback, 0 = off.
     """
 
     station_code: str
@@ -89,6 +90,7 @@ class ClientConfig:
     backoff_most_s: float = 60.0
     report_interval_s: float = 1.0
     keep_acked_days: int = 30
+    metrics_port: int = 0
 
     def __post_init__(self) -> None:
         _check(self.transport in ("udp", "tcp"), "transport is udp or tcp")

@@ -9,7 +9,9 @@ import structlog
 from contracts.station import AuthoriseCommand, CommandResult, PointReport, StopCommand
 from station_gateway.client import authorise
 from station_gateway.client.config import ClientConfig, DispenserConfig
+from station_gateway.client.health import ONLINE, broken, pause_s
 from station_gateway.client.heartbeats import HeartbeatPort
+from station_gateway.client.lifetime import Lifetime
 from station_gateway.client.link import DispenserLink, LinkError, Wire
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.point import Point, utc_now
@@ -111,22 +113,30 @@ class Dispenser:
         self.link.close()
 
     async def _run(self) -> None:
+        """One session after another; whatever breaks one, the next reads everything again."""
+        failures = 0
         while True:
             await self._alive.wait()
             try:
                 await self._connected()
+                failures = 0
             except (LinkError, IfsfError) as error:
                 log.info("ifsf.dispenser.unready", node=self.config.node, reason=str(error))
+            except Exception as error:  # noqa: BLE001 - a full disk, say: the dispenser must come back by itself
+                failures += 1
+                broken(f"dispenser {self.config.node}", error)
             self.link.close()
+            ONLINE.labels(self.config.node).set(0)
             for point in self.points.values():
                 point.offline()
-            await asyncio.sleep(self._station.reconnect_s)
+            await asyncio.sleep(pause_s(failures, self._station.reconnect_s, self._station.backoff_most_s))
 
     async def _connected(self) -> None:
         await self.link.open(self.config.ip, self._port)
         await self.link.write(COMMUNICATION_DB, (ComId.ADD_RECIPIENT, self._controller))
         for point in self.points.values():
             await point.start(open_point=self._station.open_points)
+        ONLINE.labels(self.config.node).set(1)
         log.info("ifsf.dispenser.online", node=self.config.node)
         await self.link.closed.wait()
         log.warning("ifsf.dispenser.offline", node=self.config.node)
@@ -247,12 +257,12 @@ class IfsfDriver:
         if dispenser is not None:
             dispenser.link.back_lost(wire)
 
-    async def authorise(self, command: AuthoriseCommand) -> CommandResult:
+    async def authorise(self, command: AuthoriseCommand, lifetime: Lifetime) -> CommandResult:
         """Release a nozzle for an order."""
         point = self.point(command.node, command.fp)
         if point is None:
             return authorise.refused(command, "NOZZLE_UNKNOWN")
-        return await authorise.authorise(point, command)
+        return await authorise.authorise(point, command, lifetime)
 
     async def stop_order(self, command: StopCommand) -> CommandResult:
         """Withdraw an order's authorisation."""

@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import signal
+import sqlite3
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import structlog
 from station_gateway.client.coap import CoapPoster
 from station_gateway.client.commands import CommandDesk
 from station_gateway.client.config import ClientConfig, ConfigError, load
+from station_gateway.client.health import broken, serve
 from station_gateway.client.ifsf_driver import IfsfDriver
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.point import utc_now
@@ -79,7 +81,10 @@ class StationClient:
 
     def _prune(self) -> None:
         before = utc_now() - timedelta(days=self._config.keep_acked_days)
-        self.outbox.prune(int(before.timestamp() * 1000))
+        try:
+            self.outbox.prune(int(before.timestamp() * 1000))
+        except sqlite3.Error as error:
+            broken("prune", error)
         self._pruning = asyncio.get_running_loop().call_later(_PRUNE_EVERY_S, self._prune)
 
 
@@ -100,6 +105,7 @@ def _configure_log() -> None:
 async def run(config: ClientConfig) -> None:
     """Run until SIGTERM or SIGINT."""
     client = await StationClient.open(config)
+    metrics = serve(config.metrics_port) if config.metrics_port else None
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,11 +118,14 @@ async def run(config: ClientConfig) -> None:
         "station": config.station_code,
         "heartbeat_port": udp_port,
         "tcp_port": tcp_port,
+        "metrics_port": metrics.server_port if metrics else 0,
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     await stopping.wait()
     await client.stop()
+    if metrics is not None:
+        metrics.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.station import CommandResult, SaleRecord
+from contracts.station import CommandResult, EndReason, SaleRecord
 from station_gateway.protocols.uplink.bodies import loads, parse_result, result_body, sale_body
 
 _SCHEMA = """
@@ -84,6 +84,7 @@ class Outbox:
     ) -> bool:
         """Store a sale, end its authorisation, move the totaliser; return False for a sale known before.
 
+        A sale known before changes nothing: the authorisation that is open now waits for a sale of its own.
         `result` is stored too when the authorisation was never confirmed: the sale is the answer.
         """
         with _transaction(self._durable) as db:
@@ -92,13 +93,15 @@ class Outbox:
                 " ON CONFLICT (natural_key) DO NOTHING",
                 (sale.natural_key, MONEY_LANE, f"{sale.node}", sale_body(sale), now_ms),
             )
+            if new.rowcount != 1:
+                return False
             if closes is not None:
                 db.execute("DELETE FROM authorisation WHERE command_id = ?", (closes.command_id,))
             if sale.totaliser_after_milli is not None:
                 _store_total(db, sale.node, sale.fp, sale.nozzle, sale.totaliser_after_milli)
             if result is not None:
                 _store_result(db, result, now_ms)
-            return new.rowcount == 1
+            return True
 
     def pending(self, limit: int, busy: Collection[str] = ()) -> list[PendingEvent]:
         """Return unacknowledged events in order, leaving out devices that have one on its way."""
@@ -131,10 +134,11 @@ class Outbox:
         return row is not None
 
     def has_fuel_of(self, order_no: str) -> bool:
-        """Return whether a sale with fuel is stored for an order."""
+        """Return whether a sale with fuel, or one that cannot exclude fuel, is stored for an order."""
         row = self._durable.execute(
-            "SELECT 1 FROM event WHERE json_extract(body, '$.o') = ? AND json_extract(body, '$.m') > 0",
-            (order_no,),
+            "SELECT 1 FROM event WHERE json_extract(body, '$.o') = ?"
+            " AND (json_extract(body, '$.m') > 0 OR json_extract(body, '$.e') = ?)",
+            (order_no, EndReason.SYNTHESISED.value),
         ).fetchone()
         return row is not None
 
@@ -261,10 +265,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield db
+        db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
 
 
 def _store_result(db: sqlite3.Connection, result: CommandResult, now_ms: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from contracts.station import CommandResult, CommandState, EndReason, PointReport, PointState, SaleRecord
+from station_gateway.client.health import CLEARS_REFUSED, SYNTHESISED, broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
@@ -23,15 +24,15 @@ from station_gateway.client.sales import (
     synthesised_sale,
     zero_sale,
 )
+from station_gateway.client.states import FLOWING, RELEASED, Found, lifted_nozzle
+from station_gateway.client.totalisers import check_totals, read_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
     ERROR_DB,
     ErrorCode,
     FpId,
-    NozzleId,
     TransactionId,
     TransactionState,
-    nozzle_db,
     point_state,
     sequence_of,
     transaction_db,
@@ -41,9 +42,6 @@ from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
 
 log = structlog.get_logger(__name__)
 
-WAITING = frozenset({PointState.IDLE, PointState.CALLING})
-RELEASED = frozenset({PointState.AUTHORISED, PointState.STARTED, PointState.SUSPENDED_STARTED})
-FLOWING = frozenset({PointState.FUELLING, PointState.SUSPENDED_FUELLING})
 SETTLE_TRIES = 3
 RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
@@ -84,6 +82,7 @@ class Point:
         self._on_result = on_result
         self._running: tuple[int, int] | None = None
         self._collecting: set[int] = set()
+        self._stuck: dict[int, dict[int, bytes]] = {}
         self._expects_sale = False
         self._timed_out = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,11 +143,10 @@ class Point:
     def set_state(self, values: dict[int, bytes]) -> None:
         """Take FP_State and Log_Noz_State. Raises IfsfError."""
         self.state = point_state(values.get(FpId.STATE, b""))
-        bits = values.get(FpId.NOZZLE_STATE, b"\0")[-1]
-        if not self._out_bit:
-            bits = ~bits
-        self.nozzle_out = next(
-            (one.nozzle for one in self.key.config.nozzles if bits >> one.nozzle - 1 & 1), None
+        self.nozzle_out = lifted_nozzle(
+            values.get(FpId.NOZZLE_STATE, b""),
+            out_bit=self._out_bit,
+            nozzles=(one.nozzle for one in self.key.config.nozzles),
         )
         if self.state not in FLOWING:
             self._running = None
@@ -160,13 +158,16 @@ class Point:
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """A lost wire ends the work; the next connection reads everything again."""
+        """Whatever ends the work, the next connection reads everything again."""
         try:
             await work
         except LinkError as error:
             log.info("point.interrupted", node=self.key.node, fp=self.key.fp, reason=str(error))
         except IfsfError as error:
             log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a full disk, say: start over as after a lost wire
+            broken("point", error)
+            self.link.close()
 
     # -- after every connect --------------------------------------------------------------------------------------
 
@@ -177,14 +178,14 @@ class Point:
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
-            await self._collect_all(recovered=True)
-            if self.opened is not None:
+            if await self._collect_all(recovered=True):
                 await self._settle_opened()
-            if self.opened is not None and not self.opened.confirmed:
+            if self.opened is not None and not self.opened.confirmed and not self._is_at_rest:
                 self.confirm(_accepted(self.opened))
-            await self._check_totals()
+            if self.state not in FLOWING:
+                await check_totals(self.key, self.link, self.outbox)
             self.ready = True
-            self._expects_sale = self.state in RELEASED or self.state in FLOWING
+            self._expects_sale = not self._is_at_rest or self.opened is not None
         for sequence in tuple(self._collecting):
             self._spawn(self._collect_one(sequence))
         if self.state is PointState.CALLING:
@@ -196,30 +197,6 @@ class Point:
         if answer.type is not MessageType.ANSWER:
             raise IfsfError("the dispenser refuses to tell its state")
         self.set_state(answer.values())
-
-    async def _check_totals(self) -> None:
-        """Compare each totaliser with the last known one; a gap means fuel that no transaction told us of."""
-        for nozzle in self.key.config.nozzles:
-            total = await self.read_total(nozzle.nozzle)
-            known = self.outbox.total(self.key.node, self.key.fp, nozzle.nozzle)
-            if total is None or total == known or self.state in FLOWING:
-                continue
-            if known is not None:
-                log.warning(
-                    "point.totaliser.gap",
-                    node=self.key.node,
-                    fp=self.key.fp,
-                    nozzle=nozzle.nozzle,
-                    known_milli=known,
-                    read_milli=total,
-                )
-            self.outbox.set_total(self.key.node, self.key.fp, nozzle.nozzle, total)
-
-    async def read_total(self, nozzle: int) -> int | None:
-        """Return a nozzle's volume totaliser in thousandths, None when the device has none. Raises LinkError."""
-        answer = await self.link.read(nozzle_db(self.key.fp, nozzle), bytes((NozzleId.VOLUME_TOTAL,)))
-        raw = answer.values().get(NozzleId.VOLUME_TOTAL) if answer.type is MessageType.ANSWER else None
-        return decode_scaled(raw, 3) if raw else None
 
     # -- finished sales -------------------------------------------------------------------------------------------
 
@@ -236,41 +213,52 @@ class Point:
                 await self._collect(sequence, recovered=False)
         finally:
             self._collecting.discard(sequence)
+        await self._settle()
         if self.state is PointState.CALLING and self.ready:
             await self._release_postpaid()
 
-    async def collect_unpaid(self) -> None:
-        """Empty the device's buffer before a release, so that no older sale can be taken for the order's."""
-        await self._collect_all(recovered=False)
+    async def collect_unpaid(self) -> bool:
+        """Empty the device's buffer before a release, so that no older sale can be taken for the order's.
 
-    async def _collect_all(self, *, recovered: bool) -> None:
-        """Collect until the buffer is empty. After it, the next transaction of a release can only be its own."""
+        False: it is not empty, so nothing may be released. Raises LinkError, IfsfError.
+        """
+        return await self._collect_all(recovered=False)
+
+    async def _collect_all(self, *, recovered: bool) -> bool:
+        """Collect until the buffer is empty; then the next transaction of a release can only be its own."""
         for _ in range(RECOVERY_LIMIT):
-            if not await self._collect(0, recovered=recovered):
-                return
+            found = await self._collect(0, recovered=recovered)
+            if found is not Found.CLEARED:
+                return found is Found.NONE
+        return False
 
-    async def _collect(self, sequence: int, *, recovered: bool) -> bool:
-        """Read a transaction (0: the oldest unpaid), store it, clear it; False when there is none."""
+    async def _collect(self, sequence: int, *, recovered: bool) -> Found:
+        """Read a transaction (0: the oldest unpaid), store it, clear it."""
         answer = await self.link.read(transaction_db(self.key.fp, sequence), SALE_IDS)
         values = answer.values() if answer.type is MessageType.ANSWER else {}
         told = values.get(TransactionId.SEQUENCE)
         real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
         state = values.get(TransactionId.STATE, b"\0")[-1]
         if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
-            return False
-        await self._store(real, values, recovered=recovered)
+            return Found.NONE
+        fields = {key: value for key, value in values.items() if key != TransactionId.STATE}
+        if self._stuck.get(real) != fields:
+            await self._store(real, values, recovered=recovered)
         cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
         if cleared.ack != ACK_OK:
+            self._stuck[real] = fields
+            CLEARS_REFUSED.labels(self.key.node, self.key.fp).inc()
             log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
-            return False
-        return True
+            return Found.STUCK
+        self._stuck.pop(real, None)
+        return Found.CLEARED
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
         opened = self.opened if self.opened is not None and self.opened.nozzle == number else None
         total = None
         if TransactionId.TOTAL_AFTER not in values and self.key.nozzle(number):
-            total = await self.read_total(number)
+            total = await read_total(self.key, self.link, number)
         sale = sale_of_transaction(
             self.key,
             sequence,
@@ -283,18 +271,21 @@ class Point:
         self._commit(sale, opened)
 
     def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None) -> None:
-        """Write a sale durably; only then is anything cleared or forgotten."""
+        """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
         result = None
         if opened is not None and not opened.confirmed:
             result = _accepted(opened)
         now_ms = int(self.now().timestamp() * 1000)
         new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result)
+        if not new:
+            log.info("point.sale.again", key=sale.natural_key)
+            return
         if opened is not None:
             self.opened = None
         self._expects_sale = False
         self._timed_out = False
         log.info(
-            "point.sale" if new else "point.sale.again",
+            "point.sale",
             order=sale.order_no,
             key=sale.natural_key,
             quantity_milli=sale.quantity_milli,
@@ -305,51 +296,60 @@ class Point:
         if result is not None:
             self._on_result()
 
+    @property
+    def _is_at_rest(self) -> bool:
+        return self.state not in RELEASED and self.state not in FLOWING
+
     # -- releases that ended without a transaction -----------------------------------------------------------------
 
     async def _settle(self) -> None:
         async with self.lock:
             if self._expects_sale and self.ready:
                 await self.refresh()
-                if self.state not in RELEASED and self.state not in FLOWING:
+                if self._is_at_rest:
                     await self.settle()
 
     async def settle(self) -> None:
-        """The point came back to rest: find its transaction, or end the order without one. Raises LinkError."""
-        await self._collect_all(recovered=False)
-        if self.opened is not None:
+        """The point came back to rest: find its transaction, or end the order without one. Raises LinkError.
+
+        While the device keeps an older transaction, the order's own may lie behind it: then nothing ends.
+        """
+        if await self._collect_all(recovered=False):
             await self._settle_opened()
-        self._expects_sale = False
+        self._expects_sale = self.opened is not None
 
     async def _settle_opened(self) -> None:
-        """End the open authorisation of a point at rest that has no transaction for it."""
+        """End the open authorisation of a point at rest that has no transaction for it.
+
+        Only two equal readings of the totaliser prove that nothing was dispensed; without both of them, and
+        when they differ, the record is flagged and a person decides.
+        """
         opened = self.opened
-        if opened is None or self.state in RELEASED or self.state in FLOWING:
+        if opened is None or not self._is_at_rest:
             return
         total = await self._settled_total(opened)
-        moved = total is not None and opened.total_before_milli not in (None, total)
-        if moved and total is not None:
-            log.error("point.sale.synthesised", order=opened.order_no, node=self.key.node, fp=self.key.fp)
-            sale = synthesised_sale(self.key, opened, total, self.now())
-        elif self.opened is None:
+        if self.opened is None:
             return
-        else:
+        if total is not None and total == opened.total_before_milli:
             reason = EndReason.AUTHORISE_TIMEOUT if self._timed_out else EndReason.ZERO
             sale = zero_sale(self.key, opened, reason, self.now())
+        else:
+            SYNTHESISED.inc()
+            log.error("point.sale.synthesised", order=opened.order_no, node=self.key.node, fp=self.key.fp)
+            sale = synthesised_sale(self.key, opened, total, self.now())
         self._commit(sale, opened)
 
     async def _settled_total(self, opened: OpenAuthorisation) -> int | None:
-        """Return the totaliser; while it has moved without a transaction, give the device time to write one."""
-        total = await self.read_total(opened.nozzle)
+        """Return the totaliser; unless it has not moved, give the device time to write a transaction."""
         for _ in range(SETTLE_TRIES):
-            if total is None or opened.total_before_milli in (None, total):
+            total = await read_total(self.key, self.link, opened.nozzle)
+            if total is not None and total == opened.total_before_milli:
                 return total
             await asyncio.sleep(self._settle_retry_s)
             await self._collect_all(recovered=False)
             if self.opened is None:
                 return None
-            total = await self.read_total(opened.nozzle)
-        return total
+        return await read_total(self.key, self.link, opened.nozzle)
 
     def confirm(self, result: CommandResult) -> None:
         """The dispenser is released for the open order: store that together with the command's result."""

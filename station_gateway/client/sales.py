@@ -150,16 +150,18 @@ def zero_sale(point: PointKey, opened: OpenAuthorisation, reason: EndReason, now
 
 
 def synthesised_sale(
-    point: PointKey, opened: OpenAuthorisation, total_after_milli: int, now: datetime
+    point: PointKey, opened: OpenAuthorisation, total_after_milli: int | None, now: datetime
 ) -> SaleRecord:
-    """Return a flagged record for fuel that the totaliser saw and no transaction tells; a person decides.
+    """Return a flagged record for an order that no transaction tells of; a person decides.
 
-    The amount is price times quantity, rounded down: only an estimate, because the meter's amount is lost.
+    The quantity is how far the totaliser moved, 0 when a reading is missing and nobody knows. The amount is price
+    times quantity, rounded down: only an estimate, because the meter's amount is lost.
     """
-    assert opened.total_before_milli is not None
     nozzle = point.nozzle(opened.nozzle)
     assert nozzle is not None
-    quantity = max(0, total_after_milli - opened.total_before_milli)
+    before, quantity = opened.total_before_milli, 0
+    if before is not None and total_after_milli is not None:
+        quantity = max(0, total_after_milli - before)
     return SaleRecord(
         natural_key=f"{point.station_code}-synth-{opened.command_id}",
         station_code=point.station_code,

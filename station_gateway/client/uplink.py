@@ -17,6 +17,7 @@ import structlog
 
 from contracts.station import CommandResult, PointReport
 from station_gateway.client.config import ClientConfig
+from station_gateway.client.health import WAITING, broken, keep_running, pause_s
 from station_gateway.client.outbox import Outbox, PendingEvent
 from station_gateway.protocols.uplink.bodies import (
     COMMANDS_PATH,
@@ -28,6 +29,7 @@ from station_gateway.protocols.uplink.bodies import (
     exchange_body,
     loads,
     parse_command,
+    parse_ttl_s,
     report_body,
 )
 
@@ -72,7 +74,7 @@ class Uplink:
         outbox: Outbox,
         poster: Poster,
         *,
-        take: Callable[[Command], Coroutine[Any, Any, CommandResult]],
+        take: Callable[[Command, int | None], Coroutine[Any, Any, CommandResult]],
         reports: Callable[[], list[PointReport]],
         boot: int,
         now: Callable[[], datetime],
@@ -100,8 +102,8 @@ class Uplink:
     def start(self) -> None:
         """Begin to send and to poll; what waited in the outbox goes first."""
         self._wake.set()
-        self._spawn(self._send_events())
-        self._spawn(self._exchange_commands())
+        self._keep("uplink events", self._send_events)
+        self._keep("uplink commands", self._exchange_commands)
         self._states_now()
 
     async def stop(self) -> None:
@@ -129,10 +131,21 @@ class Uplink:
         self._states_due = True
         self._wake.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _keep(self, part: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        first_s, most_s = self._config.backoff_first_s, self._config.backoff_most_s
+        self._spawn(part, keep_running(part, loop, first_s=first_s, most_s=most_s))
+
+    def _spawn(self, part: str, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(part, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, part: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Sales stay in the outbox and commands come again, so one that broke is reported and met again."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever broke, the uplink goes on
+            broken(part, error)
 
     def _now_ms(self) -> int:
         return int(self._now().timestamp() * 1000)
@@ -140,22 +153,27 @@ class Uplink:
     def _delay_s(self) -> float:
         """Exponential backoff with jitter, so that a thousand stations do not come back in one instant."""
         first, most = self._config.backoff_first_s, self._config.backoff_most_s
-        return min(most, float(first * 2 ** min(self._failures - 1, 16))) * random.uniform(0.5, 1.0)
+        return pause_s(self._failures, first, most) * random.uniform(0.5, 1.0)
 
     # -- up --------------------------------------------------------------------------------------------------------
 
     async def _send_events(self) -> None:
+        self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
             while True:
                 await self._slots.acquire()
-                batch = self._next_batch()
+                try:
+                    batch = self._next_batch()
+                except BaseException:
+                    self._slots.release()
+                    raise
                 if batch is None:
                     self._slots.release()
                     break
                 self._busy |= batch.devices
-                self._spawn(self._deliver(batch))
+                self._spawn("uplink delivery", self._deliver(batch))
 
     def _next_batch(self) -> _Batch | None:
         """Pack what fits one datagram: events in order, leaving out devices that have one on its way."""
@@ -191,19 +209,20 @@ class Uplink:
             self._told[report.node, report.fp] = report
         try:
             await self._poster.post(EVENTS_PATH, body)
-        except UplinkError as error:
-            self._failures += 1
-            log.info("uplink.not_delivered", events=len(seqs), failures=self._failures, reason=str(error))
-            for report in batch.states:
-                self._told.pop((report.node, report.fp), None)
-            if seqs:
-                self._outbox.count_attempt(seqs)
-            await asyncio.sleep(self._delay_s())
-            self._states_due = True
-        else:
-            self._failures = 0
             if seqs:
                 self._outbox.acknowledge(seqs, self._now_ms())
+            self._failures = 0
+        except Exception as error:  # noqa: BLE001 - not delivered, or not marked: it goes again after a pause
+            self._failures += 1
+            log.info("uplink.not_delivered", events=len(seqs), failures=self._failures, reason=str(error))
+            if not isinstance(error, UplinkError):
+                broken("uplink delivery", error)
+            for report in batch.states:
+                self._told.pop((report.node, report.fp), None)
+            await asyncio.sleep(self._delay_s())
+            self._states_due = True
+            if seqs:
+                self._outbox.count_attempt(seqs)
         finally:
             self._busy -= batch.devices
             self._slots.release()
@@ -251,10 +270,10 @@ class Uplink:
         self._sending |= ids
         more = len(results) == RESULTS_PER_MESSAGE
         hold_s = 0.0 if more else hold_s
-        body = exchange_body(
-            self._boot, self._outbox.depth(), (text for _, text in results), int(hold_s * 1000)
-        )
         try:
+            depth = self._outbox.depth()
+            WAITING.set(depth)
+            body = exchange_body(self._boot, depth, (text for _, text in results), int(hold_s * 1000))
             answer = await self._poster.post(COMMANDS_PATH, body, wait_s=hold_s)
             commands = self._commands(answer)
         except UplinkError as error:
@@ -265,17 +284,18 @@ class Uplink:
         finally:
             self._sending -= ids
         self._failures = 0
+        for command, ttl_s in commands:
+            self._spawn("command", self._take(command, ttl_s))
         if results:
             self._outbox.mark_reported(results, self._now_ms())
         if more:
             self._result_ready.set()
-        for command in commands:
-            self._spawn(self._take(command))
         return bool(commands)
 
-    def _commands(self, answer: bytes) -> list[Command]:
+    def _commands(self, answer: bytes) -> list[tuple[Command, int | None]]:
+        """Return each command with the seconds that it has left. Raises UplinkError."""
         try:
             listed = loads(answer).get("c", [])
-            return [parse_command(self._config.station_code, one) for one in listed]
+            return [(parse_command(self._config.station_code, one), parse_ttl_s(one)) for one in listed]
         except (BodyError, TypeError) as error:
             raise UplinkError(f"unreadable commands: {error}") from error

@@ -10,6 +10,8 @@ from station_gateway.protocols.ifsf.errors import IfsfError
 
 _BCD_PAIRS = frozenset(high << 4 | low for high in range(10) for low in range(10))
 _ALLOWED = bytes(sorted(_BCD_PAIRS))
+_TOO_LARGE = 1 << 62
+"""No meter counts that far, and no database column holds more."""
 
 
 def bcd_to_int(raw: bytes) -> int:
@@ -28,9 +30,11 @@ def int_to_bcd(value: int, size: int) -> bytes:
 
 
 def _parts(raw: bytes) -> tuple[int, int]:
-    """Return the digits as an integer and how many of them are decimals (negative: zeros left out)."""
+    """Return the digits as an integer and how many of them are decimals. Raises IfsfError."""
     if len(raw) < 2:
         raise IfsfError("a number has at least two bytes")
+    if raw[0] > 2 * (len(raw) - 1):
+        raise IfsfError("more integer digits than the field has")
     return bcd_to_int(raw[1:]), 2 * (len(raw) - 1) - raw[0]
 
 
@@ -44,14 +48,16 @@ def decode_scaled(raw: bytes, decimals: int) -> int:
     """Return the value times 10**decimals as an integer, whatever exponent the device chose.
 
     Raises IfsfError when the device sent more decimals than that and they are not zero: money and quantities
-    are never rounded on the way in.
+    are never rounded on the way in, or a value beyond any meter.
     """
     digits, have = _parts(raw)
-    if have <= decimals:
-        return digits * int(10 ** (decimals - have))
-    whole, lost = divmod(digits, int(10 ** (have - decimals)))
+    whole, lost = digits * int(10 ** max(0, decimals - have)), 0
+    if have > decimals:
+        whole, lost = divmod(digits, int(10 ** (have - decimals)))
     if lost:
         raise IfsfError("finer than the unit it is read in")
+    if whole >= _TOO_LARGE:
+        raise IfsfError("larger than any meter")
     return whole
 
 

@@ -178,11 +178,20 @@ def test_golden_values() -> None:
         ("06.00.00.06.80", 3, 6800),
         ("05.00.00.06.80", 3, 680),
         ("08.00.00.06.80", 3, 680_000),
-        ("0a.00.01", 0, 1_000_000),
+        ("04.00.01", 0, 1),
     ],
 )
 def test_exponent_comes_with_the_value(number: str, decimals: int, expected: int) -> None:
     assert decode_scaled(raw(number), decimals) == expected
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["ff.99.99", "0a.00.01", "05.00.01", "c8" + ".99" * 100],
+)
+def test_a_number_beyond_its_field_or_any_meter_is_refused(number: str) -> None:
+    with pytest.raises(IfsfError):
+        decode_scaled(raw(number), 3)
 
 
 def test_numbers_are_never_rounded() -> None:

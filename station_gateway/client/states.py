@@ -1,0 +1,29 @@
+"""What the states of a fuelling point mean to the controller, and what its messages say about nozzles."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from contracts.station import PointState
+
+WAITING = frozenset({PointState.IDLE, PointState.CALLING})
+RELEASED = frozenset({PointState.AUTHORISED, PointState.STARTED, PointState.SUSPENDED_STARTED})
+FLOWING = frozenset({PointState.FUELLING, PointState.SUSPENDED_FUELLING})
+
+
+class Found(StrEnum):
+    """What reading a device's transaction buffer came to."""
+
+    NONE = "none"
+    CLEARED = "cleared"
+    STUCK = "stuck"
+    """Stored here, but the device keeps it; what lies behind it cannot be read."""
+
+
+def lifted_nozzle(log_noz_state: bytes, *, out_bit: int, nozzles: Iterable[int]) -> int | None:
+    """Return the lifted nozzle of Log_Noz_State; `out_bit` is the value of a lifted nozzle's bit."""
+    if not log_noz_state:
+        return None
+    bits = log_noz_state[-1]
+    if not out_bit:
+        bits = ~bits
+    return next((number for number in nozzles if bits >> number - 1 & 1), None)
