@@ -103,7 +103,6 @@ def _secret(value: SecretStr | None) -> str:
 
 
 def _verifier(settings: Settings) -> WeChatVerifier:
-    path = settings.wechat_public_key_path
     keys = KeyStore(
         clock=epoch_seconds,
         apiv3_keys=[
@@ -111,7 +110,8 @@ def _verifier(settings: Settings) -> WeChatVerifier:
             for key in (_secret(settings.wechat_apiv3_key), _secret(settings.wechat_apiv3_key_previous))
             if key
         ],
-        public_keys={settings.wechat_public_key_id or "": path.read_text()} if path else {},
+        public_keys={key: path.read_bytes() for key, path in settings.wechat_public_key_files.items()},
+        platform_certificates=[path.read_bytes() for path in settings.wechat_platform_certificate_files],
     )
     return WeChatVerifier(
         NotificationVerifier(keys=keys, mchid=settings.wechat_mchid or "", appid=settings.wechat_appid or "")

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     wechat_merchant_private_key_path: OptionalPath = None
     wechat_public_key_path: OptionalPath = None
     wechat_public_key_id: OptionalText = None
+    wechat_public_key_second_path: OptionalPath = None
+    wechat_public_key_second_id: OptionalText = None
+    """Another of WeChat's public keys, accepted beside the first while one takes the other's place."""
+    wechat_platform_certificate_paths: OptionalText = None
+    """Files, separated by commas: platform certificates that WeChat still signs with while it changes to the public key."""
     wechat_apiv3_key: OptionalSecret = None
     wechat_apiv3_key_previous: OptionalSecret = None
     """The key that is being replaced: notifications under it are still read."""
@@ -107,6 +112,9 @@ class Settings(BaseSettings):
     """UDP, and TCP as well when `gateway_coap_tcp` is on."""
     gateway_coap_tcp: bool = False
     gateway_oscore_folder: OptionalPath = None
+    gateway_sales_per_minute: int = Field(default=240, gt=0)
+    gateway_sales_burst: int = Field(default=2_000, gt=0)
+    """Sales that a station may send at once, and each minute after that; the rest waits in its outbox."""
 
     worker_max_workflow_tasks: int = 16
     worker_max_activities: int = 32
@@ -129,6 +137,24 @@ class Settings(BaseSettings):
     def notify_base_url(self) -> str:
         """The base of the addresses that payment channels call."""
         return self.wechat_notify_base_url or self.public_base_url
+
+    @property
+    def wechat_public_key_files(self) -> dict[str, Path]:
+        """WeChat's public keys by id, first the one that requests ask for. Raises SettingsError for half a second key."""
+        first, second = self.wechat_public_key_id, self.wechat_public_key_second_id
+        path, second_path = self.wechat_public_key_path, self.wechat_public_key_second_path
+        if (second is None) != (second_path is None) or (second is not None and second == first):
+            raise SettingsError(
+                f"{PREFIX}WECHAT_PUBLIC_KEY_SECOND_ID and _PATH: both, and another id, or neither"
+            )
+        pairs = ((first, path), (second, second_path))
+        return {key_id: file for key_id, file in pairs if key_id and file}
+
+    @property
+    def wechat_platform_certificate_files(self) -> list[Path]:
+        """Files of WeChat's platform certificates; their serials are read from them."""
+        names = (self.wechat_platform_certificate_paths or "").split(",")
+        return [Path(name.strip()) for name in names if name.strip()]
 
     @property
     def codec_key_ring(self) -> dict[str, bytes]:
@@ -236,4 +262,5 @@ def load(role: Role | None = None) -> Settings:
         raise SettingsError(f"the {role} process needs these environment variables: {', '.join(names)}")
     settings.codec_key_ring  # noqa: B018 - a malformed key must be reported now, not at the first payload
     settings.data_key_ring  # noqa: B018
+    settings.wechat_public_key_files  # noqa: B018
     return settings

@@ -31,11 +31,6 @@ def wechat_core(settings: Settings) -> HardenedCore:
     assert settings.wechat_public_key_path is not None
     assert settings.wechat_apiv3_key is not None
     previous = settings.wechat_apiv3_key_previous
-    more = {
-        key: path
-        for key, path in settings.wechat_public_key_files.items()
-        if key != settings.wechat_public_key_id
-    }
     return HardenedCore(
         mchid=settings.wechat_mchid or "",
         serial_no=settings.wechat_merchant_serial or "",
@@ -44,7 +39,7 @@ def wechat_core(settings: Settings) -> HardenedCore:
         apiv3_key_old=previous.get_secret_value() if previous else "",
         public_key_pem=settings.wechat_public_key_path.read_bytes(),
         public_key_id=settings.wechat_public_key_id or "",
-        more_public_keys={key: path.read_bytes() for key, path in more.items()},
+        more_public_keys={key: path.read_bytes() for key, path in settings.wechat_public_key_files.items()},
         platform_certificates=[path.read_bytes() for path in settings.wechat_platform_certificate_files],
         base_url=settings.wechat_base_url,
         standby_url=settings.wechat_standby_base_url or "",

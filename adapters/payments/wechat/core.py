@@ -83,6 +83,7 @@ class HardenedCore:
         apiv3_key_old: str = "",
         public_key_pem: str | bytes | None = None,
         public_key_id: str = "",
+        more_public_keys: Mapping[str, str | bytes] | None = None,
         platform_certificates: Sequence[str | bytes] = (),
         download_certificates: bool | None = None,
         base_url: str = BASE_URL,
@@ -94,7 +95,8 @@ class HardenedCore:
     ) -> None:
         """Parse the keys once; raises ValueError when they do not fit together.
 
-        `apiv3_key_old` still opens notifications during a key change. `download_certificates` defaults to yes
+        `apiv3_key_old` still opens notifications during a key change; `more_public_keys` (by id) and
+        `platform_certificates` still prove answers and notifications, none of them is asked for. `download_certificates` defaults to yes
         in certificate mode, no in public-key mode.
         """
         if (public_key_pem is None) != (not public_key_id):
@@ -109,10 +111,14 @@ class HardenedCore:
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         self._local = threading.local()
         self.clock = clock
+        held = {
+            **(more_public_keys or {}),
+            **({} if public_key_pem is None else {public_key_id: public_key_pem}),
+        }
         self.keys = KeyStore(
             apiv3_keys=[key.encode() for key in (apiv3_key, apiv3_key_old) if key],
             clock=clock,
-            public_keys={public_key_id: public_key_pem} if public_key_pem is not None else None,
+            public_keys=held,
             platform_certificates=platform_certificates,
             max_skew_s=max_skew_s,
         )

@@ -197,6 +197,7 @@ class KeyStore:
         now = datetime.fromtimestamp(self.clock(), tz=UTC)
         key = certificate.public_key()
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            _log.warning("wechat.certificate.not_valid", serial=f"{certificate.serial_number:X}")
             return {}
         if not isinstance(key, RSAPublicKey):
             raise ValueError("a platform certificate without an RSA key")

@@ -2,6 +2,7 @@
 
 import base64
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -93,3 +94,34 @@ def test_notifications_go_to_the_public_address_unless_told() -> None:
         Settings(public_base_url="https://p", wechat_notify_base_url="https://n").notify_base_url
         == "https://n"
     )
+
+
+def test_wechat_keys_by_id_and_the_certificate_files(clean_environment: pytest.MonkeyPatch) -> None:
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_ID", "PUB_KEY_ID_1")
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_PATH", "/run/1.pem")
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_SECOND_ID", "")
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_SECOND_PATH", "")
+    assert load().wechat_public_key_files == {"PUB_KEY_ID_1": Path("/run/1.pem")}
+    assert load().wechat_platform_certificate_files == []
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_SECOND_ID", "PUB_KEY_ID_2")
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_SECOND_PATH", "/run/2.pem")
+    clean_environment.setenv("JIAZHU_WECHAT_PLATFORM_CERTIFICATE_PATHS", "/run/a.pem, /run/b.pem,")
+    assert list(load().wechat_public_key_files.items()) == [
+        ("PUB_KEY_ID_1", Path("/run/1.pem")),
+        ("PUB_KEY_ID_2", Path("/run/2.pem")),
+    ]
+    assert load().wechat_platform_certificate_files == [Path("/run/a.pem"), Path("/run/b.pem")]
+
+
+@pytest.mark.parametrize(
+    "second", [{"ID": "PUB_KEY_ID_2"}, {"PATH": "/run/2.pem"}, {"ID": "PUB_KEY_ID_1", "PATH": "/run/2.pem"}]
+)
+def test_half_a_second_wechat_key_is_refused_at_the_start(
+    clean_environment: pytest.MonkeyPatch, second: dict[str, str]
+) -> None:
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_ID", "PUB_KEY_ID_1")
+    clean_environment.setenv("JIAZHU_WECHAT_PUBLIC_KEY_PATH", "/run/1.pem")
+    for part, value in second.items():
+        clean_environment.setenv(f"JIAZHU_WECHAT_PUBLIC_KEY_SECOND_{part}", value)
+    with pytest.raises(SettingsError, match="WECHAT_PUBLIC_KEY_SECOND"):
+        load()
