@@ -28,6 +28,7 @@ def test_every_list_opens_and_has_chinese_headings(till: Till, view: str) -> Non
     for link in re.findall(r'href="([^"]*[?&;]sort=[^"]*)"', heads):
         assert till.client.get(unescape(link)).status_code == 200, link
     assert not [word for word in labels if word.isascii() and word.isalpha()]
+    assert "null" not in answer.text.partition("<tbody")[2].partition("</tbody>")[0]
 
 
 def test_home_shows_who_waits(till: Till) -> None:
