@@ -30,10 +30,18 @@ _CASHIER_ACTIONS = frozenset(
 _DESK_ROLES = frozenset({Role.CASHIER, Role.MANAGER, Role.OPERATOR, Role.ADMIN})
 
 
-def may_resolve(role: Role, action: ResolveAction) -> bool:
-    """Return whether a role may take this decision: what costs the station money needs a manager."""
+_CHANNEL_NEEDS = frozenset({"refund_closed", "refund_rejected"})
+
+
+def may_resolve(role: Role, action: ResolveAction, need: str = "") -> bool:
+    """Return whether a role may take this decision: what costs the station money needs a manager.
+
+    With `need` (why the order waits) also for that reason: a cashier hands back what was paid in cash, but turns no
+    refund of a channel into cash. The order checks that again (`ResolveCommand.by_cashier`).
+    """
     if role is Role.CASHIER:
-        return action in _CASHIER_ACTIONS
+        to_cash = action is ResolveAction.CASH_RETURNED and need in _CHANNEL_NEEDS
+        return action in _CASHIER_ACTIONS and not to_cash
     return role in _DESK_ROLES
 
 
@@ -104,9 +112,13 @@ class Commands:
         note: str,
         amount_fen: int | None,
         update_id: str = "",
+        *,
+        by_cashier: bool = False,
     ) -> CommandAnswer:
         """Carry out a person's decision; `note` is kept by the audit; raises TemporalAwayError."""
-        command = ResolveCommand(actor=actor, action=action, note=note, amount_fen=amount_fen)
+        command = ResolveCommand(
+            actor=actor, action=action, note=note, amount_fen=amount_fen, by_cashier=by_cashier
+        )
         try:
             return await self._temporal.resolve(order_no, command, update_id or _fresh("resolve"))
         except OrderEndedError:

@@ -45,11 +45,20 @@ class ConsoleCommandsAdapter:
             raise CommandUnavailableError from error
 
     async def resolve(
-        self, order_no: str, actor: str, action: ResolveAction, note: str, amount_fen: int | None
+        self,
+        order_no: str,
+        actor: str,
+        action: ResolveAction,
+        note: str,
+        amount_fen: int | None,
+        *,
+        by_cashier: bool,
     ) -> CommandAnswer:
         """Carry out a decision; raises CommandUnavailableError when nobody answered in time."""
         try:
-            return await self._commands.resolve(order_no, actor, action, note, amount_fen)
+            return await self._commands.resolve(
+                order_no, actor, action, note, amount_fen, by_cashier=by_cashier
+            )
         except CommandRejectedError as error:
             return _refused(error)
         except TemporalAwayError as error:

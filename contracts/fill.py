@@ -51,6 +51,8 @@ class StartOutcome(StrEnum):
     KEY_REUSED = "key_reused"
     """Same idempotency key, other body."""
     PAYMENT_UNAVAILABLE = "payment_unavailable"
+    TOO_MANY_UNPAID = "too_many_unpaid"
+    """The driver holds as many pumps without having paid as one may."""
 
 
 class PayState(StrEnum):
@@ -139,7 +141,9 @@ class ResolveAction(StrEnum):
     CASH_RETURNED = "cash_returned"
     """Cash was handed back: the rest of a cash prepayment, or a refund that the channel closed or refused for good."""
     RETRY_REFUND = "retry_refund"
-    """Ask the channel for the refund again, or (money of a wrong amount) for the first time."""
+    """Ask the channel for a refund again; never for money that is held."""
+    RELEASE_HELD = "release_held"
+    """Money of a wrong amount was looked into: return it the way it came."""
     NOTHING_DISPENSED = "nothing_dispensed"
     """A person looked at the dispenser: no fuel went out; return the money."""
 
@@ -152,6 +156,8 @@ class ResolveCommand:
     action: ResolveAction
     note: str
     amount_fen: int | None = None
+    by_cashier: bool = False
+    """A cashier hands back only what was paid in cash; anything else out of the till is a manager's decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.money import yuan
     from domain.order import OrderStatus
     from domain.payment import OutcomeKind, PayMethod
+    from domain.settlement import LARGEST_FIGURE
 
 S = OrderStatus
 _STATES = {
@@ -207,7 +208,7 @@ class PersonDesk:
                 return await self._decide_charge(command)
             case ResolveAction.COLLECT_CASH | ResolveAction.WRITE_OFF:
                 return await self._decide_shortfall(command)
-            case ResolveAction.RETRY_REFUND | ResolveAction.CASH_RETURNED:
+            case ResolveAction.RETRY_REFUND | ResolveAction.RELEASE_HELD | ResolveAction.CASH_RETURNED:
                 return await self._refunds.decide(command)
             case ResolveAction.NOTHING_DISPENSED:
                 return await self._decide_nothing(command)
@@ -220,6 +221,8 @@ class PersonDesk:
         charge = sale.amount_fen if device else command.amount_fen
         if charge is None or charge < 0:
             return self._no("AMOUNT_MISSING", "请填写核定金额")
+        if charge > LARGEST_FIGURE:
+            return self._no("AMOUNT_TOO_LARGE", "油机金额超出合理范围，请按指定金额核定")
         settled = await self._desk.settle(sale, charge_fen=charge, actor=command.actor, note=command.note)
         if settled.refund is not None:
             self._refunds.owe(settled.refund)

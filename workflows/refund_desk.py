@@ -70,9 +70,11 @@ class RefundDesk:
         self._poked.add(out_refund_no)
 
     async def decide(self, command: ResolveCommand) -> CommandAnswer:
-        """Carry out RETRY_REFUND or CASH_RETURNED for the refunds that the person was asked about."""
+        """Carry out RETRY_REFUND, RELEASE_HELD or CASH_RETURNED for the refunds that the person was asked about."""
         if command.action is ResolveAction.RETRY_REFUND:
             return self._retry_asked(command)
+        if command.action is ResolveAction.RELEASE_HELD:
+            return self._go_on(self._of_kind(held=True), command)
         if command.action is ResolveAction.CASH_RETURNED:
             return await self._cash_returned(command)
         return self._answer("NOT_WAITING", "订单没有等待此项处理")
@@ -83,15 +85,26 @@ class RefundDesk:
         return {number: one for number, one in self._waiting.items() if one.reason == need}
 
     def _retry_asked(self, command: ResolveCommand) -> CommandAnswer:
-        free = {n: one for n, one in self._waiting.items() if one.kind is not RefundKind.HELD}
-        asked = self._asked() or free
-        self._retry |= dict.fromkeys(asked, (command.actor, command.note))
-        return self._answer() if asked else self._answer("NOT_WAITING", "订单没有等待此项处理")
+        free = self._of_kind(held=False)
+        asked = {number: one for number, one in self._asked().items() if number in free}
+        return self._go_on(asked or free, command)
+
+    def _of_kind(self, *, held: bool) -> dict[str, Waiting]:
+        """Return the waiting refunds that are held, or that are not: no decision about one kind moves the other."""
+        return {n: one for n, one in self._waiting.items() if (one.kind is RefundKind.HELD) is held}
+
+    def _go_on(self, numbers: dict[str, Waiting], command: ResolveCommand) -> CommandAnswer:
+        self._retry |= dict.fromkeys(numbers, (command.actor, command.note))
+        return self._answer() if numbers else self._answer("NOT_WAITING", "订单没有等待此项处理")
 
     async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
         """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too."""
         cash = {n: one for n, one in self._waiting.items() if one.is_cash}
         asked = {n: one for n, one in self._asked().items() if one.kind in _NEVER_BY_CHANNEL} or cash
+        if command.by_cashier and asked and not cash:
+            return self._answer("MANAGER_NEEDED", "渠道退款改退现金，须由站长处理")
+        if command.by_cashier:
+            asked = cash
         if not asked:
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
         done = [number for number, one in asked.items() if await self._hand_back(number, one, command)]

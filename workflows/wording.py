@@ -17,14 +17,18 @@ WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
 }
 PERSON_ZH: dict[str, str] = {
     "amount_mismatch": "油机金额与单价×数量不符：站长核定金额",
-    "price_mismatch": "油机单价与下单单价不同：站长核定金额",
+    "price_mismatch": "油机单价与订单或平台单价不同：站长核定金额",
     "synthesised": "油机丢失交易、按泵码推算：站长核定金额",
     "unexpected": "订单结束后又出油：站长核定金额",
+    "unit_mismatch": "油机计量单位与油枪不符：站长核定金额",
+    "zero_amount": "油机金额为零：站长核定金额",
+    "out_of_range": "油机数据超出合理范围：站长核定金额",
+    "sale_key_taken": "同一加注记录已记在另一订单：站长核对后核定金额",
     "shortfall": "加超金额：收银员补收现金，或站长核销",
     "return_cash": "现金余款待退：收银员退给顾客后确认",
     "refund_abnormal": "退款异常（银行卡失效等）：财务处理后重试",
-    "refund_closed": "退款被渠道关闭：财务处理后重试，或由收银员退现金",
-    "refund_rejected": "退款被拒：财务处理后重试，或由收银员退现金",
+    "refund_closed": "退款被渠道关闭：财务处理后重试，或由站长退现金",
+    "refund_rejected": "退款被拒：财务处理后重试，或由站长退现金",
     "refund_balance_short": "商户余额不足：充值后重试（系统每 30 分钟自动重试）",
     "refund_slow": "退款迟迟未到账：财务关注",
     "dispenser_unanswered": "油机未应答授权：现场核实油机与网络",
@@ -32,7 +36,7 @@ PERSON_ZH: dict[str, str] = {
     "unpaid_too_long": "久未付款（可能驶离）：收银员处理",
     "close_unconfirmed": "渠道未确认关单：系统继续查询，财务关注",
     "code_reverse_unconfirmed": "付款码撤销未确认：系统继续重试，财务关注",
-    "payment_amount_mismatch": "渠道到账金额与应付不符：财务核实后发起退款",
+    "payment_amount_mismatch": "渠道到账金额与应付不符：站长或财务核实后退回（收银员不能放行）",
 }
 REFUSED_ZH: dict[str, str] = {
     "PRICE_MISMATCH": "油机单价与订单不一致",

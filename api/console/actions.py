@@ -38,7 +38,7 @@ _DECISIONS: dict[str, tuple[ResolveAction, ...]] = {
     "refund_closed": (_A.RETRY_REFUND, _A.CASH_RETURNED),
     "refund_rejected": (_A.RETRY_REFUND, _A.CASH_RETURNED),
     "refund_balance_short": (_A.RETRY_REFUND,),
-    "payment_amount_mismatch": (_A.RETRY_REFUND,),
+    "payment_amount_mismatch": (_A.RELEASE_HELD,),
     "dispenser_unanswered": (_A.NOTHING_DISPENSED,),
     "fill_not_reported": (_A.NOTHING_DISPENSED,),
 }
@@ -101,7 +101,8 @@ def cancel_form(request: Request, order: FuelOrder) -> str:
 def resolve_form(request: Request, order: FuelOrder) -> str:
     """Return the form of a decision: only the actions that the person's role may choose."""
     person = person_of(request)
-    fitting = [a for a in _DECISIONS.get(order.needs_person, tuple(RESOLVE)) if person.may_resolve_by(a)]
+    need = order.needs_person
+    fitting = [a for a in _DECISIONS.get(need, tuple(RESOLVE)) if person.may_resolve_by(a, need)]
     choices = Markup("").join(
         Markup('<option value="{0}">{1}</option>').format(action.value, RESOLVE[action]) for action in fitting
     )
@@ -114,7 +115,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         <textarea class="form-control" name="note" rows="3" required minlength="2" maxlength="{max}"></textarea>
         </form>"""
     ).format(
-        what=what_to_decide(order),
+        what=what_to_decide(request, order),
         first=_first_choice(len(fitting)),
         choices=choices,
         amount=amount,
@@ -130,13 +131,16 @@ def _first_choice(fitting: int) -> Markup:
     return Markup('<option value="">{0}</option>').format(words)
 
 
-def what_to_decide(order: FuelOrder) -> str:
+def what_to_decide(request: Request, order: FuelOrder) -> str:
     """Return what waits for the person, with the amount that it is about."""
-    reason = ATTENTION.get(order.needs_person, order.needs_person)
-    owed = order.paid_fen - order.charge_fen - order.refunded_fen
-    if order.needs_person == "return_cash":
-        return f"{reason}：{money_text(owed)}"
-    return f"{reason}：{money_text(order.shortfall_fen)}" if order.shortfall_fen else reason
+    reason, amount = ATTENTION.get(order.needs_person, order.needs_person), amount_text(request, order)
+    return f"{reason}：{amount}" if amount else reason
+
+
+def amount_text(request: Request, order: FuelOrder) -> str:
+    """Return the amount that the person has to decide about, as the view looked it up; empty when there is none."""
+    amounts: dict[str, int] = request.state.amounts
+    return money_text(amounts[order.order_no]) if order.order_no in amounts else ""
 
 
 def fen_of_yuan(text: str) -> int:

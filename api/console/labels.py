@@ -144,7 +144,8 @@ RESOLVE = {
     ResolveAction.COLLECT_CASH: "差额已收现金",
     ResolveAction.WRITE_OFF: "差额核销（油站承担）",
     ResolveAction.CASH_RETURNED: "已用现金退还顾客",
-    ResolveAction.RETRY_REFUND: "发起退款（或重试）",
+    ResolveAction.RETRY_REFUND: "重新发起退款",
+    ResolveAction.RELEASE_HELD: "核实后退回异常到账",
     ResolveAction.NOTHING_DISPENSED: "确认未出油，全额退款",
 }
 POINT_STATE = {

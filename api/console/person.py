@@ -80,9 +80,9 @@ class Person(AdminUser):
         """Return whether the role allows the deed at all."""
         return self.role in _MAY[deed]
 
-    def may_resolve_by(self, action: ResolveAction) -> bool:
-        """Return whether the role may decide in this way: the API's own rule."""
-        return self.may(Deed.RESOLVE) and may_resolve(ApiRole(self.role.value), action)
+    def may_resolve_by(self, action: ResolveAction, need: str = "") -> bool:
+        """Return whether the role may decide in this way (for this need): the API's own rule."""
+        return self.may(Deed.RESOLVE) and may_resolve(ApiRole(self.role.value), action, need)
 
 
 def person_of(request: Request) -> Person:

@@ -36,7 +36,14 @@ class ConsoleCommands(Protocol):
         ...
 
     async def resolve(
-        self, order_no: str, actor: str, action: ResolveAction, note: str, amount_fen: int | None
+        self,
+        order_no: str,
+        actor: str,
+        action: ResolveAction,
+        note: str,
+        amount_fen: int | None,
+        *,
+        by_cashier: bool,
     ) -> CommandAnswer:
         """Carry out a person's decision about an order that needs one."""
         ...

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from api.auth.roles import COUNTER, DESK, STAFF, Principal, allow
+from api.auth.roles import COUNTER, DESK, STAFF, Principal, Role, allow
 from api.commands import may_resolve, scope_of
 from api.deps import ClientAddress, Services, ServicesDep
 from api.errors import ProblemError, not_found
@@ -91,6 +91,12 @@ async def resolve(
         raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
     update_id = await _prepare(services, principal, "resolve", key, order_no, body)
     answer = await services.commands.resolve(
-        order_no, principal.subject, body.action, body.note, body.amount_fen, update_id
+        order_no,
+        principal.subject,
+        body.action,
+        body.note,
+        body.amount_fen,
+        update_id,
+        by_cashier=principal.role is Role.CASHIER,
     )
     return command_out(answer)

@@ -156,7 +156,7 @@ async def postpaid_wrong_payment(h: Harness) -> Recorded:
     await h.pay_and_report(handle, order_no)
     await h.until(order_no, "unpaid", needs="payment_amount_mismatch")
     assert (await h.cash(handle, 14_700)).ok
-    assert (await h.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    assert (await h.resolve(handle, ResolveAction.RELEASE_HELD)).ok
     return handle
 
 

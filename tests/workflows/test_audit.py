@@ -214,7 +214,7 @@ async def test_money_of_a_wrong_amount_goes_back_once_a_person_says_so(
     await harness.until(order_no, "completed", needs="payment_amount_mismatch")
     assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     assert harness.channel.count("refund") == 0
-    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    assert (await harness.resolve(handle, ResolveAction.RELEASE_HELD)).ok
     await handle.result()
     assert harness.order(order_no)["needs_person"] == ""
     assert harness.channel.trades[number].refunds == {ids.out_refund_no(number, "mismatch"): 1}

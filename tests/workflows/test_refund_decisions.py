@@ -134,7 +134,8 @@ async def test_a_wrong_amount_after_the_order_ended_is_held_for_a_person(harness
     await asyncio.sleep(0.3)
     assert (refund(harness, order_no)["status"], harness.channel.count("refund")) == ("held", 0)
     assert (await decide(run, ResolveAction.CASH_RETURNED)).code == "NOT_WAITING"
-    assert (await decide(run, ResolveAction.RETRY_REFUND)).ok
+    assert (await decide(run, ResolveAction.RETRY_REFUND)).code == "NOT_WAITING"
+    assert (await decide(run, ResolveAction.RELEASE_HELD)).ok
     assert await run.result() == "returned"
     assert harness.channel.trades[number].refunds == {ids.out_refund_no(number, "mismatch"): 1}
     assert harness.order(order_no)["needs_person"] == ""
@@ -160,7 +161,7 @@ async def test_a_decision_about_the_sale_comes_first_and_the_held_money_is_asked
     assert harness.order(request.order_no)["needs_person"] == "amount_mismatch"
     assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
     await harness.until(request.order_no, "completed", needs="payment_amount_mismatch")
-    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    assert (await harness.resolve(handle, ResolveAction.RELEASE_HELD)).ok
     await handle.result()
     assert harness.order(request.order_no)["needs_person"] == ""
     harness.assert_money_closed(request.order_no)

@@ -16,6 +16,7 @@ from starlette_admin.flash import flash
 from starlette_admin.types import RequestAction
 
 from api.console import actions, labels
+from api.console.amounts import amounts_in_question
 from api.console.facts import facts_of, head_of
 from api.console.fields import (
     LookupField,
@@ -26,7 +27,7 @@ from api.console.fields import (
     WordField,
     YuanField,
 )
-from api.console.person import Deed, Person, person_of
+from api.console.person import Deed, Person, Role, person_of
 from api.console.ports import CommandUnavailableError, ConsoleDeps
 from api.console.scope import at_stations_of
 from api.console.story import tell
@@ -80,8 +81,9 @@ class OrderRows(ConsoleView):
         return or_(by_number, col(FuelOrder.nozzle_id).in_(nozzles))
 
     async def prepare(self, request: Request, rows: Sequence[Any]) -> None:
-        """Look up names; for the page of one order also its story and facts."""
+        """Look up names and what people have to decide about; for the page of one order also its story and facts."""
         await super().prepare(request, rows)
+        request.state.amounts = await in_thread(request, lambda db: amounts_in_question(db, rows))
         if request.state.action == RequestAction.DETAIL and len(rows) == 1:
             story = await in_thread(request, lambda db: tell(db, rows[0]))
             request.state.story = story
@@ -167,9 +169,13 @@ class OrderRows(ConsoleView):
     async def resolve_action(self, request: Request, pk: Any) -> None:
         """Decide about an order that needs a person."""
         action, amount, note = actions.read_decision(await request.form())
-        if not person_of(request).may_resolve_by(action):
+        person = person_of(request)
+        if not person.may_resolve_by(action):
             raise ActionFailed("您的角色无权选择该处理方式，请联系站长。")
-        command = self.deps.commands.resolve(str(pk), person_of(request).actor, action, note, amount)
+        by_cashier = person.role is Role.CASHIER
+        command = self.deps.commands.resolve(
+            str(pk), person.actor, action, note, amount, by_cashier=by_cashier
+        )
         await self._give(request, Deed.RESOLVE, command)
 
     async def _give(self, request: Request, deed: Deed, command: Awaitable[CommandAnswer]) -> None:
@@ -261,7 +267,7 @@ class OrdersForPeople(OrderRows):
         WordField("status", label="状态", labels=labels.ORDER_STATUS, colours=labels.ORDER_STATUS_COLOURS),
         YuanField("charge_fen", label="应收"),
         YuanField("paid_fen", label="已付"),
-        YuanField("shortfall_fen", label="差额"),
+        TextCell("amount", label="待处理金额", list_template="console/cell_number.html"),
         MomentField("updated_at", label="最近变动"),
         LookupField("station_id", label="油站", table="station"),
         StringField("order_no", label="订单号", list_template="console/cell_mono.html"),
@@ -269,6 +275,8 @@ class OrdersForPeople(OrderRows):
 
     def __init__(self, deps: ConsoleDeps) -> None:
         super().__init__(FuelOrder, deps)
+        amount = next(f for f in self.fields if f.name == "amount")
+        amount.getter = lambda request, order: actions.amount_text(request, order) or "—"
 
     def listed(self) -> ColumnElement[bool]:
         """Orders that need somebody."""

@@ -60,7 +60,14 @@ class FakeCommands:
             return self._end(db, order, OrderStatus.CANCELLED, "cancelled", actor, reason)
 
     async def resolve(
-        self, order_no: str, actor: str, action: ResolveAction, note: str, amount_fen: int | None
+        self,
+        order_no: str,
+        actor: str,
+        action: ResolveAction,
+        note: str,
+        amount_fen: int | None,
+        *,
+        by_cashier: bool,
     ) -> CommandAnswer:
         """Take a decision and lower the flag."""
         self._hear("resolve", order_no, actor, action.value, note, str(amount_fen))
