@@ -24,6 +24,10 @@ class PlaceUnknownError(Exception):
     """A sale came from a nozzle that nobody has set up yet; a retry helps once somebody has."""
 
 
+class SaleBookedMeanwhileError(Exception):
+    """Another transaction has just booked the same sale; the next try finds its order."""
+
+
 def raise_mapped(error: Exception) -> NoReturn:
     """Raise the Temporal error of a domain or port error; anything else passes and is retried.
 

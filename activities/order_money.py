@@ -9,7 +9,6 @@ from datetime import datetime
 
 from temporalio import activity
 
-from activities.order_opening import sale_row
 from activities.order_postings import (
     decided_credit_sale,
     open_refund,
@@ -26,6 +25,7 @@ from activities.order_support import (
     case_events,
     due_fen,
     event,
+    flag_events,
     issue_receipt,
     lasting_need,
     locked,
@@ -34,6 +34,7 @@ from activities.order_support import (
 )
 from activities.ports import Transaction, UnitOfWork
 from activities.records import AttemptRecord, OrderPlace, OrderRecord, RefundRecord
+from activities.sale_checks import JudgedSale, book_sale, judge_ordered
 from contracts import names
 from contracts.orders import (
     OwedRefund,
@@ -46,13 +47,12 @@ from contracts.orders import (
     SettleSale,
 )
 from contracts.payment import PaymentOutcome
-from contracts.station import EndReason
 from domain import ids, ledger
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus
 from domain.payment import COUNTER, AttemptStatus, OutcomeKind, RefundKind
 from domain.quantity import Unit, quantity_text
-from domain.settlement import SaleFlag, check_amount, settle_prepaid
+from domain.settlement import SaleFlag, settle_prepaid
 
 S = OrderStatus
 
@@ -129,44 +129,32 @@ class OrderMoneyActivities:
         now, sale = self._clock(), request.sale
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
-            decided = order.charge_fen > 0
-            if decided or order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
+            if order.charge_fen > 0 or order.status not in (S.PAID, S.AUTHORISED, S.UNPAID):
                 return SettledSale(view=view_of(order, place), refund=open_refund(tx, order, order.paid_by))
-            checked = check_amount(
-                device_fen=sale.amount_fen,
-                price_fen_per_unit=sale.price_fen_per_unit,
-                quantity_milli=sale.quantity_milli,
-                platform_priced=place.platform_priced,
-            )
-            flag = SaleFlag.SYNTHESISED if sale.end_reason is EndReason.SYNTHESISED else checked.flag
-            if not flag and sale.price_fen_per_unit != order.price_fen_per_unit and sale.quantity_milli:
-                flag = SaleFlag.PRICE_MISMATCH
+            judged, decided = judge_ordered(sale, order, place), request.charge_fen is not None
             if tx.orders.sale_of(order.order_no) is None:
-                tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, checked.mark(flag)))
-                if case := case_events(order, checked, now):
+                judged = book_sale(tx, judged, order, decided=decided)
+                if case := case_events(order, judged.amounts, now):
                     tx.orders.add_events(case)
-            order = replace(order, quantity_milli=sale.quantity_milli)
-            if flag and request.charge_fen is None:
-                return self._leave_to_person(tx, order, place, flag, now)
-            charge = checked.charge_fen if request.charge_fen is None else request.charge_fen
+            order = replace(order, quantity_milli=judged.sale.quantity_milli)
+            if judged.flag and not decided:
+                return self._leave_to_person(tx, order, place, judged, now)
+            charge = judged.amounts.charge_fen if request.charge_fen is None else request.charge_fen
             order = replace(order, charge_fen=charge, needs_person=lasting_need(order))
             if order.mode is FillMode.POSTPAID:
                 return decided_credit_sale(tx, order, place, request, now)
             return self._settle(tx, order, place, request, now)
 
     def _leave_to_person(
-        self, tx: Transaction, order: OrderRecord, place: OrderPlace, flag: SaleFlag, now: datetime
+        self, tx: Transaction, order: OrderRecord, place: OrderPlace, judged: JudgedSale, now: datetime
     ) -> SettledSale:
         """Keep the sale for a decision; the fill has ended, so the pump sells again, unless its sale is a guess."""
-        if flag is not SaleFlag.SYNTHESISED:
+        if judged.flag is not SaleFlag.SYNTHESISED:
             tx.stations.release(order.fuelling_point_id, order.order_no)
-        order = replace(order, needs_person=flag.value)
+        order = replace(order, needs_person=judged.flag.value)
         tx.orders.save(replace(order, updated_at=now))
-        detail = "油机数据需人工核对，尚未扣款"
-        tx.orders.add_events(
-            (event(order, f"flag:{flag}", "flagged", now, actor="dispenser", detail=detail),)
-        )
-        return SettledSale(view=view_of(order, place), flagged=flag.value)
+        tx.orders.add_events(flag_events(order, judged.why or "油机数据需人工核对，尚未扣款", now))
+        return SettledSale(view=view_of(order, place), flagged=judged.flag.value)
 
     def _settle(
         self, tx: Transaction, order: OrderRecord, place: OrderPlace, request: SettleSale, now: datetime

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
-from activities.errors import PlaceUnknownError, raise_mapped
-from activities.order_support import Clock, case_events, event, locked, view_of
+from activities.errors import PlaceUnknownError, SaleBookedMeanwhileError, raise_mapped
+from activities.order_support import Clock, case_events, event, flag_events, locked, view_of
 from activities.ports import PaymentChannel, Transaction, UnitOfWork
-from activities.records import AttemptRecord, NozzleQuote, OrderPlace, OrderRecord, SaleRow
+from activities.records import AttemptRecord, NozzleQuote, OrderPlace, OrderRecord
+from activities.sale_checks import judge_unordered, sale_row
 from contracts import names
 from contracts.fill import PayCommand, StartAnswer, StartFill, StartOutcome
 from contracts.orders import (
@@ -23,14 +24,14 @@ from contracts.orders import (
     OrderView,
 )
 from contracts.payment import AttemptRef, AttemptSpec
-from contracts.station import EndReason, SaleRecord
+from contracts.station import SaleRecord
 from domain import ids, ledger, policy
 from domain.money import yuan
 from domain.order import INITIAL, FillMode, OrderStatus
 from domain.payment import AttemptStatus, PayMethod
-from domain.quantity import Unit, quantity_text
-from domain.settlement import SaleFlag, check_amount
+from domain.quantity import quantity_text
 
+_PAY_FIRST_ZH = "您有未付款的订单，请先付款或取消，再下新单"
 _PAYABLE = (OrderStatus.AWAITING_PAYMENT, OrderStatus.UNPAID)
 
 
@@ -52,10 +53,13 @@ class OrderOpeningActivities:
             refusal = _refusal(start, quote, now)
             if refusal is not None or quote is None:
                 return OpenedOrder(answer=refusal or _answer(start, StartOutcome.NOZZLE_UNKNOWN))
-            if start.method is PayMethod.WECHAT_JSAPI and self._payer(tx, start.driver_id) is None:
+            payer = self._customer(tx, start)
+            if start.method is PayMethod.WECHAT_JSAPI and payer is None:
                 return OpenedOrder(
                     answer=_answer(start, StartOutcome.PAYMENT_UNAVAILABLE, quote, "请先登录微信小程序")
                 )
+            if start.driver_id is not None and _holds_enough(tx, start.driver_id):
+                return OpenedOrder(answer=_answer(start, StartOutcome.TOO_MANY_UNPAID, quote, _PAY_FIRST_ZH))
             if not tx.stations.hold(quote.fuelling_point_id, start.order_no, now + policy.NOZZLE_HOLD, now):
                 return OpenedOrder(
                     answer=_answer(start, StartOutcome.NOZZLE_TAKEN, quote, "该枪正在使用，请换一支或稍候")
@@ -72,12 +76,19 @@ class OrderOpeningActivities:
                 terminal_id=start.terminal_id,
             )
             place = _place(quote)
-            attempt = self._new_attempt(tx, order, place, pay, "start", 1, start.amount_fen, now)
+            attempt = self._new_attempt(tx, order, place, pay, payer, "start", 1, start.amount_fen, now)
             return OpenedOrder(
                 answer=_answer(start, StartOutcome.ACCEPTED, quote),
                 view=view_of(order, place),
-                attempt=_ref(attempt) if attempt else None,
+                attempt=_ref(attempt),
             )
+
+    def _customer(self, tx: Transaction, start: StartFill) -> str | None:
+        """Return the driver's openid, with the driver locked: his starts take turns, so that none overlooks another."""
+        if start.driver_id is None:
+            return None
+        openid = tx.drivers.openid(start.driver_id, lock=True)
+        return openid if start.method is PayMethod.WECHAT_JSAPI else None
 
     def _opened_before(
         self, tx: Transaction, start: StartFill, order: OrderRecord, place: OrderPlace
@@ -121,30 +132,28 @@ class OrderOpeningActivities:
             raise_mapped(error)
 
     def _insert_sale(
-        self, tx: Transaction, order_no: str, sale: SaleRecord, quote: NozzleQuote, now: datetime
+        self, tx: Transaction, order_no: str, reported: SaleRecord, quote: NozzleQuote, now: datetime
     ) -> OrderView:
-        checked = check_amount(
-            device_fen=sale.amount_fen,
-            price_fen_per_unit=sale.price_fen_per_unit,
-            quantity_milli=sale.quantity_milli,
-            platform_priced=quote.platform_priced,
-        )
-        flag = SaleFlag.SYNTHESISED if sale.end_reason is EndReason.SYNTHESISED else checked.flag
-        if sale.order_no is not None:
-            flag = SaleFlag.UNEXPECTED
+        judged = judge_unordered(tx.stations, reported, quote, now)
+        sale, place = judged.sale, _place(quote)
         order = replace(
             _new_order(order_no, FillMode.POSTPAID, quote, now),
             price_fen_per_unit=sale.price_fen_per_unit,
+            price_version=judged.price_version,
             quantity_milli=sale.quantity_milli,
-            charge_fen=0 if flag else checked.charge_fen,
-            needs_person=flag.value,
+            charge_fen=judged.charge_fen,
+            needs_person=judged.flag.value,
         )
-        place = _place(quote)
         tx.orders.insert(order)
-        tx.orders.insert_sale(sale_row(sale, order, checked.platform_fen, checked.mark(flag)))
-        detail = f"{quantity_text(sale.quantity_milli)} {Unit(quote.unit).label_zh}，油机金额 {yuan(sale.amount_fen)} 元"
+        if not tx.orders.insert_sale(sale_row(judged, order)):
+            raise SaleBookedMeanwhileError(sale.natural_key)
+        detail = (
+            f"{quantity_text(sale.quantity_milli)} {sale.unit.label_zh}，油机金额 {yuan(sale.amount_fen)} 元"
+        )
         opened = event(order, "open", "dispensed", now, actor="dispenser", detail=detail)
-        tx.orders.add_events((opened, *case_events(order, checked, now)))
+        tx.orders.add_events(
+            (opened, *case_events(order, judged.amounts, now), *flag_events(order, judged.why, now))
+        )
         if order.charge_fen:
             tx.ledger.post(order_no, sale_journal(order, place), now)
         return view_of(order, place)
@@ -166,14 +175,14 @@ class OrderOpeningActivities:
                 return BegunAttempt(view=view_of(order, place), refused="not_payable")
             if len(attempts) >= policy.MOST_ATTEMPTS and request.pay.method is not PayMethod.CASH:
                 return BegunAttempt(view=view_of(order, place), refused="too_many_payments")
+            payer = request.pay.auth_code
+            if request.pay.method is PayMethod.WECHAT_JSAPI:
+                payer = self._payer(tx, request.pay.driver_id)
+                if payer is None:
+                    return BegunAttempt(view=view_of(order, place), refused="payer_unknown")
             attempt = self._new_attempt(
-                tx, order, place, request.pay, request.command_id, len(attempts) + 1, due, now
+                tx, order, place, request.pay, payer, request.command_id, len(attempts) + 1, due, now
             )
-            if attempt is None:
-                return BegunAttempt(view=view_of(order, place), refused="payer_unknown")
-            if order.driver_id is None and request.pay.driver_id is not None:
-                order = replace(order, driver_id=request.pay.driver_id)
-                tx.orders.save(replace(order, updated_at=now))
             return BegunAttempt(view=view_of(order, place), attempt=_ref(attempt))
 
     @activity.defn(name=names.ACT_LOAD_ATTEMPT)
@@ -199,17 +208,13 @@ class OrderOpeningActivities:
         order: OrderRecord,
         place: OrderPlace,
         pay: PayCommand,
+        payer: str | None,
         command_id: str,
         number: int,
         amount_fen: int,
         now: datetime,
-    ) -> AttemptRecord | None:
-        """Store a new attempt with its exact request bytes; None when JSAPI has no payer."""
-        payer = pay.auth_code
-        if pay.method is PayMethod.WECHAT_JSAPI:
-            payer = self._payer(tx, pay.driver_id)
-            if payer is None:
-                return None
+    ) -> AttemptRecord:
+        """Store a new attempt with its exact request bytes; `payer` is an openid or a scanned pay code."""
         spec = AttemptSpec(
             out_trade_no=ids.out_trade_no(order.order_no, number),
             method=pay.method,
@@ -240,6 +245,11 @@ class OrderOpeningActivities:
         )
         tx.payments.insert_attempt(attempt)
         return attempt
+
+
+def _holds_enough(tx: Transaction, driver_id: int) -> bool:
+    """Return whether a driver has as many pumps waiting for money as one may; terminals and the counter are not counted."""
+    return tx.orders.awaiting_payment_of(driver_id) >= policy.MOST_UNPAID_OF_A_DRIVER
 
 
 def _ref(attempt: AttemptRecord) -> AttemptRef:
@@ -339,30 +349,6 @@ def _new_prepaid(start: StartFill, quote: NozzleQuote, now: datetime) -> OrderRe
         terminal_id=start.terminal_id,
         preset_fen=start.amount_fen,
         body_hash=start.body_hash,
-    )
-
-
-def sale_row(sale: SaleRecord, order: OrderRecord, platform_fen: int, flag: SaleFlag) -> SaleRow:
-    """Return the row of a reported sale."""
-    return SaleRow(
-        natural_key=sale.natural_key,
-        order_no=order.order_no,
-        station_id=order.station_id,
-        fuelling_point_id=order.fuelling_point_id,
-        nozzle_id=order.nozzle_id,
-        sequence=sale.sequence,
-        unit=sale.unit,
-        quantity_milli=sale.quantity_milli,
-        amount_fen=sale.amount_fen,
-        platform_fen=platform_fen,
-        price_fen_per_unit=sale.price_fen_per_unit,
-        totaliser_before_milli=sale.totaliser_before_milli,
-        totaliser_after_milli=sale.totaliser_after_milli,
-        end_reason=sale.end_reason,
-        flag=flag.value,
-        offline=sale.offline,
-        device_time=sale.device_time,
-        recorded_at=sale.recorded_at,
     )
 
 

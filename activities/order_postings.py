@@ -115,6 +115,7 @@ def prepaid_received(
         order,
         paid_fen=attempt.amount_fen,
         paid_by=attempt.out_trade_no,
+        driver_id=order.driver_id or attempt.driver_id,
         cashier_id=order.cashier_id or attempt.cashier_id,
     )
     detail = f"{attempt.method.label_zh} {yuan(attempt.amount_fen)} 元"

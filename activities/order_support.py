@@ -116,6 +116,13 @@ def case_events(order: OrderRecord, checked: CheckedAmount, now: datetime) -> tu
     return (event(order, "case", "case", now, actor="dispenser", detail=detail),)
 
 
+def flag_events(order: OrderRecord, why: str, now: datetime) -> tuple[EventRecord, ...]:
+    """Return the line that says why a person has to look at a sale; nothing when that is told elsewhere."""
+    if not why:
+        return ()
+    return (event(order, f"flag:{order.needs_person}", "flagged", now, actor="dispenser", detail=why),)
+
+
 def refund_row(
     order: OrderRecord, out_trade_no: str, purpose: str, amount_fen: int, reason: str, now: datetime
 ) -> RefundRecord:

@@ -80,6 +80,12 @@ class Stations(Protocol):
         """Return the same by the dispenser's own numbers."""
         ...
 
+    def version_of_price(
+        self, station_id: int, product_id: int, price_fen_per_unit: int, since: datetime, until: datetime
+    ) -> int | None:
+        """Return the latest version with this price that was in force at some time of a period; None when none was."""
+        ...
+
     def hold(self, fuelling_point_id: int, order_no: str, until: datetime | None, now: datetime) -> bool:
         """Take the fuelling point for an order; False when another order has it."""
         ...
@@ -100,6 +106,10 @@ class Orders(Protocol):
         """Insert a new order."""
         ...
 
+    def awaiting_payment_of(self, driver_id: int) -> int:
+        """Return how many prepaid orders of a driver wait for money."""
+        ...
+
     def save(self, order: OrderRecord) -> None:
         """Write the changeable fields of a locked row."""
         ...
@@ -116,8 +126,8 @@ class Orders(Protocol):
         """Return the order that has a sale; None when no order has it."""
         ...
 
-    def insert_sale(self, sale: SaleRow) -> None:
-        """Insert the sale."""
+    def insert_sale(self, sale: SaleRow) -> bool:
+        """Insert the sale; False when its natural key is booked already."""
         ...
 
     def insert_receipt(self, receipt: ReceiptRecord) -> None:
@@ -175,8 +185,11 @@ class Ledger(Protocol):
 class Drivers(Protocol):
     """What payments need to know of a driver."""
 
-    def openid(self, driver_id: int) -> str | None:
-        """Return the driver's openid in clear, for the channel only; None when unknown."""
+    def openid(self, driver_id: int, *, lock: bool = False) -> str | None:
+        """Return the driver's openid in clear, for the channel only; None when unknown.
+
+        With `lock` the driver's other transactions that lock wait for this one.
+        """
         ...
 
 

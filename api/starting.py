@@ -123,6 +123,8 @@ def check_answer(answer: StartAnswer) -> None:
             raise _STALE
         case StartOutcome.KEY_REUSED:
             raise key_reused()
+        case StartOutcome.TOO_MANY_UNPAID:
+            raise ProblemError(409, outcome.value, "待付款订单过多", message or "请先付款或取消已下的订单")
         case StartOutcome.PAYMENT_UNAVAILABLE:
             headers = {"Retry-After": "5"}
             detail = message or "支付渠道繁忙，请重新下单"

@@ -173,6 +173,14 @@ class RecordRefund:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenewRefund:
+    """Ask for a closed refund's money under a new number; the answer carries the new request."""
+
+    order_no: str
+    out_refund_no: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordAuthorised:
     """The dispenser has the preset."""
 

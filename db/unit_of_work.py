@@ -16,6 +16,7 @@ from db.tables.identity import Driver
 
 _driver = table_of(Driver)
 _OPENID = select(_driver.c.openid_cipher).where(_driver.c.id == bindparam("driver"))
+_OPENID_LOCKED = _OPENID.with_for_update(key_share=True)
 
 
 class Vault(Protocol):
@@ -36,9 +37,9 @@ class DriverDirectory:
     def __init__(self, connection: Connection, vault: Vault) -> None:
         self._db, self._vault = connection, vault
 
-    def openid(self, driver_id: int) -> str | None:
-        """Return the driver's openid in clear; None when unknown."""
-        cipher = self._db.execute(_OPENID, {"driver": driver_id}).scalar()
+    def openid(self, driver_id: int, *, lock: bool = False) -> str | None:
+        """Return the driver's openid in clear, with the row locked if asked; None when unknown."""
+        cipher = self._db.execute(_OPENID_LOCKED if lock else _OPENID, {"driver": driver_id}).scalar()
         return self._vault.decrypt("driver", "openid", cipher) if cipher else None
 
 

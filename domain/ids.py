@@ -61,6 +61,17 @@ def out_refund_no(trade_no: str, purpose: str) -> str:
     return f"{trade_no}R{purpose}"
 
 
+def next_refund_no(refund_no: str) -> str:
+    """Return the number that follows a refund that its channel closed for good: `...-2`, `...-3`."""
+    first, _, number = refund_no.partition("-")
+    return f"{first}-{int(number or 1) + 1}"
+
+
+def first_refund_no(refund_no: str) -> str:
+    """Return the number that a refund had at first: money goes back once under all numbers derived from it."""
+    return refund_no.partition("-")[0]
+
+
 def authorise_command_id(order_no: str) -> str:
     """Return the id of the one authorise command that an order may ever send to a dispenser."""
     return f"auth-{order_no}"

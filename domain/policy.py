@@ -32,6 +32,12 @@ PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 
 REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
 MOST_ATTEMPTS = 100
 """Payments that screens may ask for on one order; numbers end at 999 and each is watched. Cash is always taken."""
+MOST_UNPAID_OF_A_DRIVER = 2
+"""Prepaid orders of one driver that may wait for money at once: each holds a pump, and holding costs nothing."""
+PRICE_STILL_SHOWN = timedelta(hours=1)
+"""How long after a price change a post-paid sale may still carry the old price: the fill had begun, or the edge was late."""
+SALE_PRICE_LOOKBACK = timedelta(days=31)
+"""How old a sale may say it is when its price is looked up: a station's clock opens no older price."""
 MIN_PREPAID_FEN = 100
 MAX_PREPAID_FEN = 500_000
 """A prepaid fill is between 1 and 5,000 yuan (a truck's tank), so a slip of the finger is refused."""

@@ -16,6 +16,10 @@ QUANTITY_STEP_MILLI = 10
 AMOUNT_STEP_FEN = 1
 CASE_DIFFERENCE_FEN = 1
 """A difference above one fen between meter and platform is kept as a case, even when the meter's amount stands."""
+LARGEST_PRICE_FEN = LARGEST_SEQUENCE = 2**31 - 1
+LARGEST_FIGURE = 10**12
+"""The largest amount (fen), quantity and totaliser (thousandths) that is kept: far beyond every tank and till, and
+price x quantity still fits in 64 bits. Anything outside is a broken report, kept at the limit and flagged."""
 
 
 class SaleFlag(StrEnum):
@@ -28,6 +32,14 @@ class SaleFlag(StrEnum):
     """Rebuilt from the totaliser because the dispenser lost its transaction."""
     UNEXPECTED = "unexpected"
     """Fuel on an order that had already ended."""
+    UNIT_MISMATCH = "unit_mismatch"
+    """The dispenser counts in another unit than its nozzle sells in."""
+    ZERO_AMOUNT = "zero_amount"
+    """Nothing to charge for fuel that nobody ordered: a dispenser with a price of nothing gives fuel away."""
+    OUT_OF_RANGE = "out_of_range"
+    """A figure that no dispenser can mean."""
+    KEY_TAKEN = "sale_key_taken"
+    """The sale's natural key is booked on another order already: one of the two is wrong."""
     AMOUNT_CASE = "amount_case"
     """Meter and platform differ by more than one fen, legally: charged as shown and kept as a case (003-K1)."""
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from activities.records import (
@@ -59,6 +59,18 @@ _SAVE_ORDER = (
     .values({name: bindparam(name) for name in _CHANGEABLE})
 )
 _ADD_EVENTS = insert(_event).on_conflict_do_nothing(index_elements=["order_no", "key"])
+_INSERT_SALE = (
+    insert(_sale).on_conflict_do_nothing(index_elements=["natural_key"]).returning(_sale.c.natural_key)
+)
+_AWAITING_PAYMENT_OF = (
+    select(func.count())
+    .select_from(_order)
+    .where(
+        _order.c.driver_id == bindparam("driver"),
+        _order.c.status == literal(OrderStatus.AWAITING_PAYMENT.value, literal_execute=True),
+    )
+)
+"""The status is in the text, not a parameter: a prepared statement could not use the partial index otherwise."""
 _SALE_OF = select(_sale).where(_sale.c.order_no == bindparam("key"))
 
 
@@ -88,6 +100,10 @@ class OrderRepository:
         """Insert a new order."""
         self._db.execute(_order.insert(), asdict(order))
 
+    def awaiting_payment_of(self, driver_id: int) -> int:
+        """Return how many prepaid orders of a driver wait for money."""
+        return int(self._db.execute(_AWAITING_PAYMENT_OF, {"driver": driver_id}).scalar_one())
+
     def save(self, order: OrderRecord) -> None:
         """Write the changeable fields of a locked row."""
         values = {name: getattr(order, name) for name in _CHANGEABLE}
@@ -107,9 +123,9 @@ class OrderRepository:
         found = self._db.execute(select(_sale.c.order_no).where(_sale.c.natural_key == natural_key)).scalar()
         return str(found) if found else None
 
-    def insert_sale(self, sale: SaleRow) -> None:
-        """Insert the sale; its natural key and its order are both unique."""
-        self._db.execute(_sale.insert(), asdict(sale))
+    def insert_sale(self, sale: SaleRow) -> bool:
+        """Insert the sale; its natural key and its order are both unique. False when the key is booked already."""
+        return self._db.execute(_INSERT_SALE, asdict(sale)).scalar() is not None
 
     def insert_receipt(self, receipt: ReceiptRecord) -> None:
         """Insert the order's only receipt; a second one is left out."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select
+from sqlalchemy import Connection, Select, bindparam, func, or_, select
 
 from activities.records import NozzleQuote
 from db.repositories.columns import table_of
@@ -79,6 +79,28 @@ _BY_DEVICE = _quote(
 )
 
 
+_at_place = (
+    _price.c.station_id == bindparam("station"),
+    _price.c.product_id == bindparam("product"),
+)
+_IN_FORCE_AT_FIRST = (
+    select(func.max(_price.c.effective_at))
+    .where(*_at_place, _price.c.effective_at <= bindparam("since"))
+    .scalar_subquery()
+)
+_VERSION_OF_PRICE = (
+    select(_price.c.version)
+    .where(
+        *_at_place,
+        _price.c.price_fen_per_unit == bindparam("price"),
+        _price.c.effective_at <= bindparam("until"),
+        _price.c.effective_at >= func.coalesce(_IN_FORCE_AT_FIRST, bindparam("since")),
+    )
+    .order_by(_price.c.effective_at.desc(), _price.c.version.desc())
+    .limit(1)
+)
+
+
 class StationRepository:
     """Stations over one connection."""
 
@@ -100,6 +122,19 @@ class StationRepository:
         keys = {"station": station_code, "node": node, "fp": fp, "device_nozzle": device_nozzle, "at": at}
         found = self._db.execute(_BY_DEVICE, keys).mappings().first()
         return NozzleQuote(**found) if found else None
+
+    def version_of_price(
+        self, station_id: int, product_id: int, price_fen_per_unit: int, since: datetime, until: datetime
+    ) -> int | None:
+        """Return the latest version with this price that was in force at some time of a period; None when none was."""
+        values = {
+            "station": station_id,
+            "product": product_id,
+            "price": price_fen_per_unit,
+            "since": since,
+            "until": until,
+        }
+        return self._db.execute(_VERSION_OF_PRICE, values).scalar()
 
     def hold(self, fuelling_point_id: int, order_no: str, until: datetime | None, now: datetime) -> bool:
         """Take the fuelling point for an order; False when another order has it.

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, or_, select, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -20,8 +20,8 @@ from domain.order import OrderStatus
 class OrderScope:
     """Whose orders somebody may see; all that is given must match, nothing given means everything (admin).
 
-    A driver also sees the unpaid sale that nobody has claimed, since whoever stands at the nozzle may pay it, and
-    the sale that he asked to pay, even when somebody else's payment won.
+    A driver also sees every unpaid sale, since whoever stands at the nozzle may pay it and only money makes it
+    his, and the sale that he asked to pay, even when somebody else's payment won.
     """
 
     driver_id: int | None = None
@@ -34,10 +34,8 @@ class OrderScope:
         found: list[ColumnElement[bool]] = []
         if self.driver_id is not None:
             mine: ColumnElement[bool] = col(FuelOrder.driver_id) == self.driver_id
-            unclaimed = and_(
-                col(FuelOrder.driver_id).is_(None), col(FuelOrder.status) == OrderStatus.UNPAID.value
-            )
-            found.append(or_(mine, unclaimed, _asked_to_pay(self.driver_id)) if claimable else mine)
+            unpaid = col(FuelOrder.status) == OrderStatus.UNPAID.value
+            found.append(or_(mine, unpaid, _asked_to_pay(self.driver_id)) if claimable else mine)
         if self.station_id is not None:
             found.append(col(FuelOrder.station_id) == self.station_id)
         if self.operator_id is not None:
@@ -252,7 +250,9 @@ def receipt_of(conn: Connection, order_no: str, scope: OrderScope) -> ReceiptRow
 
 
 def attempt(conn: Connection, out_trade_no: str, scope: OrderScope) -> AttemptRow | None:
-    """Return a payment attempt of an order that the scope may see."""
+    """Return a payment attempt of an order that the scope may see; a driver sees no other driver's."""
+    asker = col(PaymentAttempt.driver_id)
+    own = () if scope.driver_id is None else (or_(asker.is_(None), asker == scope.driver_id),)
     statement = (
         select(
             col(PaymentAttempt.out_trade_no),
@@ -265,7 +265,7 @@ def attempt(conn: Connection, out_trade_no: str, scope: OrderScope) -> AttemptRo
         .select_from(PaymentAttempt)
         .join(FuelOrder, col(FuelOrder.order_no) == col(PaymentAttempt.order_no))
         .join(Nozzle, col(Nozzle.id) == col(FuelOrder.nozzle_id))
-        .where(col(PaymentAttempt.out_trade_no) == out_trade_no, *scope.conditions(claimable=True))
+        .where(col(PaymentAttempt.out_trade_no) == out_trade_no, *own, *scope.conditions(claimable=True))
     )
     row = conn.execute(statement).mappings().one_or_none()
     return AttemptRow(**row) if row else None

@@ -14,6 +14,7 @@ class FuelOrder(SQLModel, table=True):
     __table_args__ = (
         Index("ix_fuel_order_station_status", "station_id", "status", "created_at"),
         Index("ix_fuel_order_driver", "driver_id", "created_at"),
+        Index("ix_fuel_order_awaiting", "driver_id", postgresql_where=text("status = 'awaiting_payment'")),
         Index("ix_fuel_order_attention", "station_id", postgresql_where=text("needs_person <> ''")),
         CheckConstraint("paid_fen >= 0 AND charge_fen >= 0 AND refunded_fen >= 0", name="amounts"),
         CheckConstraint("refunded_fen <= paid_fen + surplus_fen", name="refund_bound"),

@@ -110,7 +110,7 @@ class Harness:
         """Terminate every order that a test left open.
 
         An order without a worker would hold the time-skipping server's clock for ever: its next workflow task is
-        never taken, and time is not skipped while a task waits.
+        never taken, and time is not skipped while a task waits. Their unpaid orders would count against the driver.
         """
         for handle in self.handles:
             try:
@@ -119,6 +119,8 @@ class Harness:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
         self.handles.clear()
+        with self.engine.begin() as db:
+            db.execute(text("UPDATE fuel_order SET status = 'cancelled' WHERE status = 'awaiting_payment'"))
 
     def start_request(self, *, nozzle: int = 1, amount_fen: int = 20_000, **changes: Any) -> StartFill:
         """Return a valid start with a fresh order number."""

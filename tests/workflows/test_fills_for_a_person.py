@@ -110,3 +110,41 @@ async def test_nothing_dispensed_does_not_wait_for_a_dead_station(
     assert answer.ok
     assert (await handle.result()).status == "refunded"
     harness.assert_money_closed(request.order_no)
+
+
+async def test_a_sale_whose_key_is_booked_elsewhere_asks_a_person_and_frees_the_pump(
+    harness: Harness,
+) -> None:
+    first = harness.sale(amount_fen=147, quantity_milli=200)
+    await harness.start_sale(first)
+    await harness.until(ids.order_no_of_sale(first.natural_key), "unpaid")
+    request, handle = await harness.start_authorised()
+    await harness.complete(handle, harness.sale(order_no=request.order_no, natural_key=first.natural_key))
+    await harness.until(request.order_no, "authorised", needs="sale_key_taken")
+    assert harness.rows("SELECT 1 FROM fuelling_point WHERE holder_order_no IS NOT NULL") == []
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_DEVICE_AMOUNT)).ok
+    assert (await handle.result()).charge_fen == 14_700
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_a_sale_at_a_price_of_nothing_is_charged_as_a_manager_decides(harness: Harness) -> None:
+    free = harness.sale(price_fen_per_unit=0, amount_fen=0)
+    handle = await harness.start_sale(free)
+    order_no = ids.order_no_of_sale(free.natural_key)
+    await harness.until(order_no, "unpaid", needs="price_mismatch")
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
+    assert (await harness.cash(handle, 14_700)).ok
+    assert (await handle.result()).status == "completed"
+    harness.assert_money_closed(order_no)
+
+
+async def test_a_device_amount_beyond_every_till_is_not_charged(harness: Harness) -> None:
+    absurd = harness.sale(price_fen_per_unit=2**40, amount_fen=2**70)
+    handle = await harness.start_sale(absurd)
+    order_no = ids.order_no_of_sale(absurd.natural_key)
+    await harness.until(order_no, "unpaid", needs="out_of_range")
+    refused = await harness.resolve(handle, ResolveAction.CHARGE_DEVICE_AMOUNT)
+    assert (refused.ok, refused.code) == (False, "AMOUNT_TOO_LARGE")
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
+    assert (await harness.cash(handle, 14_700)).ok
+    assert (await handle.result()).paid_fen == 14_700

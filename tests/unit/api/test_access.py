@@ -1,5 +1,7 @@
 """Every route with every role: let in or not, exactly as declared; strangers' objects do not exist."""
 
+from datetime import timedelta
+
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -124,9 +126,14 @@ async def test_a_cashier_cannot_move_another_stations_order(world: World, api: h
     assert len(world.temporal.commands) == before
 
 
-async def test_a_driver_sees_own_orders_only(world: World, api: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("mode", "status"), [("prepaid", OrderStatus.AWAITING_PAYMENT), ("postpaid", OrderStatus.COMPLETED)]
+)
+async def test_a_driver_sees_own_orders_only(
+    world: World, api: httpx.AsyncClient, mode: str, status: OrderStatus
+) -> None:
     mine, other = world.add_driver(), world.add_driver()
-    order_no = world.add_order(driver_id=mine)
+    order_no = world.add_order(driver_id=mine, mode=mode, status=status)
     world.add_receipt(order_no)
     for path in (f"/v1/orders/{order_no}", f"/v1/orders/{order_no}/receipt", f"/v1/orders/{order_no}/events"):
         if not path.endswith("events"):
@@ -138,6 +145,26 @@ async def test_a_driver_sees_own_orders_only(world: World, api: httpx.AsyncClien
         headers=world.as_driver(other) | world.key(),
     )
     assert answer.status_code == 404
+
+
+async def test_who_asked_to_pay_first_keeps_nobody_else_from_paying(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    first, customer = world.add_driver(), world.add_driver()
+    newest = world.clock.now + timedelta(seconds=1)
+    order_no = world.add_order(driver_id=first, created_at=newest)
+    world.add_attempt(order_no, driver_id=first, method="wechat_jsapi")
+    headers = world.as_driver(customer)
+    code = {"code": world.nozzle_text()}
+    seen = (await api.post("/v1/nozzle-codes/resolve", json=code, headers=headers)).json()["unpaid"]
+    assert seen["order_no"] == order_no
+    told = (await api.get(f"/v1/orders/{order_no}", headers=headers)).json()
+    assert not {"driver_id", "paid_by", "attempts", "client_params"} & set(told)
+    pay = await api.post(
+        f"/v1/orders/{order_no}/pay", json={"method": "wechat_jsapi"}, headers=headers | world.key()
+    )
+    assert pay.status_code == 200, pay.text
+    assert (await api.get("/v1/orders", headers=headers)).json()["orders"] == []
 
 
 async def test_a_driver_who_asked_to_pay_still_sees_the_sale_that_another_paid(

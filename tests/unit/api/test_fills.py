@@ -84,6 +84,7 @@ async def test_price_changed_since_the_quote(
     [
         (StartOutcome.PRICE_CHANGED, 409, "price_changed"),
         (StartOutcome.NOZZLE_TAKEN, 409, "nozzle_taken"),
+        (StartOutcome.TOO_MANY_UNPAID, 409, "too_many_unpaid"),
         (StartOutcome.STATION_STALE, 503, "station_stale"),
         (StartOutcome.KEY_REUSED, 422, "idempotency_key_reused"),
         (StartOutcome.PAYMENT_UNAVAILABLE, 503, "payment_unavailable"),
