@@ -218,16 +218,26 @@ class CommandHub:
                 session.waiter = None
 
     async def _take_results(self, session: StationSession, results: list[CommandResult]) -> None:
-        rows = [(one.command_id, result_body(one), one.command_id in self._answers) for one in results]
+        rows = [(one.command_id, result_body(one), self._answer(session, one)) for one in results]
         await asyncio.to_thread(self._store.store_results, session.code, rows, _UNKNOWN_MARK, self._now())
         if not all(told for _, _, told in rows):
             self._late.set()
         for result in results:
-            command = session.queue.pop(result.command_id, None)
+            self._answer(session, result)
+            session.queue.pop(result.command_id, None)
             session.sent_at.pop(result.command_id, None)
-            answer = self._answers.get(result.command_id)
-            if command is not None and answer is not None and not answer.done():
-                answer.set_result(result)
+
+    def _answer(self, session: StationSession, result: CommandResult) -> bool:
+        """Hand a result of the station's own command to whoever waits for it; return whether somebody did.
+
+        Before the commit, because one who gives up during it would count as told and hear nothing; after it again,
+        for one who came during it. When the commit fails, the station sends the result again.
+        """
+        answer = self._answers.get(result.command_id)
+        if result.command_id not in session.queue or answer is None or answer.done():
+            return False
+        answer.set_result(result)
+        return True
 
     async def seen(self, station_code: str, depth: int) -> None:
         """Note that a station is alive; stored at most every few seconds."""

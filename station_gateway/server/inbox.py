@@ -2,12 +2,14 @@
 
 The key that the station sent makes a sale arrive once at its station's source, however often it is sent; workflows
 and orders know it by its natural key, which also holds the station that OSCORE proved. A crash between commit and signal leaves an
-unhandled row, which the relay sends again; workflows know a sale by its key, so twice is harmless.
+unhandled row, which the relay sends again; workflows know a sale by its key, so twice is harmless. A sale that
+cannot be read is kept as `malformed`, for a person.
 """
 
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,15 +28,20 @@ from station_gateway.protocols.uplink.bodies import (
     parse_sale,
 )
 from station_gateway.server.ports import Desk, DeskError, Store
+from station_gateway.server.rate import OverLimitError, TokenBucket
 
 log = structlog.get_logger(__name__)
 
 SALE, MALFORMED = "sale", "malformed"
-UNREADABLE = "unreadable"
+SALES_PER_MINUTE, SALES_BURST = 240, 2_000
+"""How many sales a station may send: a day's backlog at once, and then far more than its pumps can dispense."""
 _FLUSH_S = 0.2
 _RELAY_LIMIT = 100
 
 SALES = Counter("jiazhu_gateway_sales", "Sales received from stations", ["result"])
+UNREAD = Counter(
+    "jiazhu_gateway_sales_malformed", "Sales that cannot be read and wait for a person", ["station"]
+)
 TOLD = Counter("jiazhu_gateway_sales_told", "Sales handed to workflows", ["outcome"])
 UNTOLD = Gauge("jiazhu_gateway_sales_waiting", "Stored sales that no workflow has been told of")
 
@@ -55,12 +62,16 @@ class SaleInbox:
         stations: Callable[[], Iterable[str]],
         now: Callable[[], datetime],
         relay_every_s: float = 5.0,
+        sales_per_minute: int = SALES_PER_MINUTE,
+        sales_burst: int = SALES_BURST,
     ) -> None:
         self._store = store
         self._desk = desk
         self._stations = stations
         self._now = now
         self._relay_every_s = relay_every_s
+        self._limit = (sales_per_minute / 60, float(sales_burst))
+        self._limits: dict[str, TokenBucket] = {}
         self._telling: set[str] = set()
         self._handled: list[tuple[str, str, str]] = []
         self._noted: set[tuple[str, str]] = set()
@@ -88,8 +99,9 @@ class SaleInbox:
     async def take(self, station_code: str, body: bytes) -> None:
         """Store the sales and states of one message; return after the commit.
 
-        Raises BodyError when the message is no message at all. A single unreadable sale is kept for a person and
-        acknowledged, or it would block the station's outbox for ever.
+        Raises BodyError when the message is no message at all, OverLimitError when the station sends too many sales.
+        A single unreadable sale is kept for a person and acknowledged, or it would block the station's outbox for
+        ever.
         """
         values = loads(body)
         listed, states = values.get("e", []), values.get("s", [])
@@ -97,9 +109,20 @@ class SaleInbox:
             raise BodyError("not lists")
         reports = _reports(station_code, states)
         if listed:
+            self._count(station_code, len(listed))
             await self._store_sales(station_code, listed)
         if reports:
             await asyncio.to_thread(self._store.put_states, [_state_row(one, self._now()) for one in reports])
+
+    def _count(self, station_code: str, sales: int) -> None:
+        """Raise OverLimitError when a station is over its limit; every sale may start a workflow."""
+        limit = self._limits.get(station_code)
+        if limit is None:
+            per_s, most = self._limit
+            limit = self._limits[station_code] = TokenBucket(per_s=per_s, most=most, clock=time.monotonic)
+        wait_s = limit.take(sales)
+        if wait_s:
+            raise OverLimitError(wait_s)
 
     async def _store_sales(self, station_code: str, listed: list[Any]) -> None:
         messages, sales = [], {}
@@ -114,6 +137,14 @@ class SaleInbox:
         SALES.labels("known").inc(len(listed) - len(new))
         for key in new & sales.keys():
             self._spawn(self._tell(source_of(station_code), sales[key]))
+        for key in new - sales.keys():
+            self._keep_malformed(source_of(station_code), key)
+
+    def _keep_malformed(self, source: str, key: str) -> None:
+        """Say loudly that a person has to read a row; no workflow will ever know of it."""
+        log.error("gateway.sale.malformed", station=_station_of(source), source=source, external_id=key)
+        UNREAD.labels(_station_of(source)).inc()
+        self._note(source, key, MALFORMED)
 
     async def _tell(self, source: str, sale: SaleRecord) -> None:
         key = key_at_station(sale.natural_key)
@@ -166,12 +197,27 @@ class SaleInbox:
         waiting = await asyncio.to_thread(self._store.unhandled, sources, before=before, limit=_RELAY_LIMIT)
         UNTOLD.set(len(waiting))
         for message in waiting:
-            if message.kind != SALE:
-                self._note(message.source, message.external_id, UNREADABLE)
-            elif (message.source, message.external_id) not in self._noted:
-                station_code = message.source.partition(":")[2]
-                sale = parse_sale(station_code, loads(message.body.encode()))
+            if (message.source, message.external_id) in self._noted:
+                continue
+            sale = _stored_sale(message)
+            if sale is None:
+                self._keep_malformed(message.source, message.external_id)
+            else:
                 await self._tell(message.source, sale)
+
+
+def _station_of(source: str) -> str:
+    return source.partition(":")[2]
+
+
+def _stored_sale(message: StoredMessage) -> SaleRecord | None:
+    """Return the sale in a row, None when there is none to read."""
+    if message.kind != SALE:
+        return None
+    try:
+        return parse_sale(_station_of(message.source), loads(message.body.encode()))
+    except BodyError:
+        return None
 
 
 def _message(station_code: str, raw: Any) -> tuple[StoredMessage, SaleRecord | None]:
@@ -180,7 +226,6 @@ def _message(station_code: str, raw: Any) -> tuple[StoredMessage, SaleRecord | N
         sale = parse_sale(station_code, raw)
         body = dumps(raw)
     except BodyError:
-        log.error("gateway.sale.unreadable", station=station_code)
         body = json.dumps(raw)
         key = hashlib.sha256(body.encode()).hexdigest()
         stored = StoredMessage(source=source, external_id=key, kind=MALFORMED, business_no="", body=body)

@@ -58,7 +58,14 @@ class GatewayServer:
         contexts = StationContexts(Path(settings.gateway_oscore_folder))
         desk = TemporalDesk(client, store.operator_of)
         hub = CommandHub(store, desk, now=_now)
-        inbox = SaleInbox(store, desk, stations=lambda: contexts.stations, now=_now)
+        inbox = SaleInbox(
+            store,
+            desk,
+            stations=lambda: contexts.stations,
+            now=_now,
+            sales_per_minute=settings.gateway_sales_per_minute,
+            sales_burst=settings.gateway_sales_burst,
+        )
         coap = await CoapServer.open(
             host=settings.gateway_coap_host,
             port=settings.gateway_coap_port,

@@ -3,6 +3,14 @@
 from collections.abc import Callable
 
 
+class OverLimitError(Exception):
+    """A station sends more than it may; nothing was taken. `retry_s` is when it may send this again."""
+
+    def __init__(self, retry_s: float) -> None:
+        super().__init__(f"again in {retry_s:.0f} s")
+        self.retry_s = retry_s
+
+
 class TokenBucket:
     """Counts by a monotonic clock in seconds; starts full."""
 

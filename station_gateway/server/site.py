@@ -4,6 +4,7 @@ OSCORE does not refuse plain requests by itself: `door` does, and every handler 
 it reads anything. Bodies are one message; a request in blocks is refused, so that nothing has to be assembled.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from station_gateway.server.contexts import StationContexts
 from station_gateway.server.door import MOST_MESSAGE, REQUESTS, Door, ProtectedSite
 from station_gateway.server.hub import CommandHub
 from station_gateway.server.inbox import SaleInbox
+from station_gateway.server.rate import OverLimitError
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class StationResource(resource.Resource):  # type: ignore[misc]
         return False
 
     async def render_post(self, request: Any) -> Any:
-        """Answer 4.01 to strangers, 4.13 to blocks, 4.00 to nonsense, 5.03 while the database is away."""
+        """Answer 4.01 to strangers, 4.13 to blocks, 4.00 to nonsense, 5.03 while the database is away or over the limit."""
         claims = request.remote.authenticated_claims
         if not claims:
             REQUESTS.labels(self._path, "unprotected").inc()
@@ -52,6 +54,10 @@ class StationResource(resource.Resource):  # type: ignore[misc]
             REQUESTS.labels(self._path, "malformed").inc()
             log.warning("gateway.request.malformed", station=claims[0], path=self._path, error=str(problem))
             raise error.BadRequest from problem
+        except OverLimitError as problem:
+            REQUESTS.labels(self._path, "limited").inc()
+            log.warning("gateway.station.limited", station=claims[0], retry_s=problem.retry_s)
+            return aiocoap.Message(code=aiocoap.SERVICE_UNAVAILABLE, max_age=math.ceil(problem.retry_s))
         except SQLAlchemyError as problem:
             REQUESTS.labels(self._path, "unavailable").inc()
             log.error("gateway.database.unavailable", error=type(problem).__name__)

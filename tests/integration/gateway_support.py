@@ -98,14 +98,19 @@ class MemoryStore:
         return self.commands.setdefault(command.command_id, command).result
 
     def open_commands(self, station_code: str) -> list[StoredCommand]:
-        return [one for one in self.commands.values() if one.result is None]
+        rows = self.commands.values()
+        return [one for one in rows if one.result is None and one.station_code == station_code]
 
     def store_results(
         self, station_code: str, results: Sequence[tuple[str, str, bool]], unknown: str, now: datetime
     ) -> None:
         for command_id, body, told in results:
             row = self.commands.get(command_id)
-            if row is None or (row.result is not None and unknown not in row.result):
+            if (
+                row is None
+                or row.station_code != station_code
+                or (row.result is not None and unknown not in row.result)
+            ):
                 continue
             if row.result != body:
                 self.told.discard(command_id)
@@ -115,8 +120,9 @@ class MemoryStore:
 
     def untold(self, stations: Iterable[str], *, before: datetime, limit: int) -> list[tuple[str, str]]:
         rows = self.commands.values()
+        wanted = [one for one in rows if one.station_code in set(stations)]
         return [
-            (one.command_id, one.result) for one in rows if one.result and one.command_id not in self.told
+            (one.command_id, one.result) for one in wanted if one.result and one.command_id not in self.told
         ]
 
     def mark_told(self, command_id: str, result: str, now: datetime) -> None:
@@ -164,6 +170,7 @@ class Rig:
     device_options: dict[str, Any] = field(default_factory=dict)
     station_options: dict[str, Any] = field(default_factory=lambda: {"instant": True})
     hub_options: dict[str, Any] = field(default_factory=dict)
+    inbox_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore()
@@ -248,7 +255,12 @@ class Rig:
         contexts = StationContexts(self.folder / "server")
         hub = CommandHub(self.store, self.desk, now=now, relay_every_s=0.2, **self.hub_options)
         inbox = SaleInbox(
-            self.store, self.desk, stations=lambda: contexts.stations, now=now, relay_every_s=0.2
+            self.store,
+            self.desk,
+            stations=lambda: contexts.stations,
+            now=now,
+            relay_every_s=0.2,
+            **self.inbox_options,
         )
         server = await CoapServer.open(
             host="127.0.0.1",
