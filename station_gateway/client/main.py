@@ -126,6 +126,7 @@ async def run(config: ClientConfig) -> None:
     await client.stop()
     if metrics is not None:
         metrics.shutdown()
+        metrics.server_close()
 
 
 def main(arguments: list[str] | None = None) -> int:
