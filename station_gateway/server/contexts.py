@@ -46,8 +46,8 @@ class StationContexts(CredentialsMap):  # type: ignore[misc]
         for half in sorted(self._folder.iterdir()):
             if half.name in self or not (half / "settings.json").is_file():
                 continue
-            key = _key_of(half)
             try:
+                key = _key_of(half)
                 context = load_context(half, half.name)
             except (OSError, ValueError, TimeoutError) as error:
                 log.error("gateway.context.unusable", station=half.name, error=str(error))
@@ -64,7 +64,11 @@ class StationContexts(CredentialsMap):  # type: ignore[misc]
         """Forget a context when the key file is not the one that it was loaded from."""
         self._looked_at[kid] = time.monotonic()
         name = self._names[kid]
-        if _key_of(self._folder / name) == self._keys[name]:
+        try:
+            if _key_of(self._folder / name) == self._keys[name]:
+                return
+        except OSError as error:
+            log.error("gateway.context.unreadable", station=name, error=str(error))
             return
         log.warning("gateway.context.withdrawn", station=name)
         drop_context(self._by_kid[kid])
@@ -98,9 +102,9 @@ class StationContexts(CredentialsMap):  # type: ignore[misc]
 
 
 def _key_of(half: Path) -> tuple[int, int]:
-    """Return what tells one key file from another; a file that is not there equals no loaded one."""
+    """Return what tells one key file from another; a file that is not there equals no loaded one. Raises OSError."""
     try:
         found = (half / "secret.json").stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return _NO_KEY
     return found.st_ino, found.st_mtime_ns
