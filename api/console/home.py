@@ -13,6 +13,7 @@ from starlette_admin.routing import route
 from starlette_admin.views import CustomView
 
 from api.console import labels
+from api.console.amounts import amounts_in_question
 from api.console.labels import CHINA, amount_with_unit, money_text
 from api.console.links import is_online, links_of
 from api.console.names import look_up
@@ -72,6 +73,7 @@ def figures_for(db: Session, person: Person, now: datetime) -> Figures:
     stations = db.scalars(select(col(Station.code)).where(stations_of(person))).all()
     links = links_of(db)
     rows = select(FuelOrder).where(mine).order_by(col(FuelOrder.created_at)).limit(SHOWN)
+    for_money, for_people = (db.scalars(rows.where(which)).all() for which in (unpaid, attention))
     return Figures(
         orders_today=db.execute(select(count).where(mine, today)).scalar_one(),
         completed_today=completed[0],
@@ -81,12 +83,14 @@ def figures_for(db: Session, person: Person, now: datetime) -> Figures:
         attention=db.execute(select(count).where(mine, attention)).scalar_one(),
         stations=len(stations),
         stations_online=sum(is_online(links.get(code), now) for code in stations),
-        unpaid_rows=_waiting(db, db.scalars(rows.where(unpaid)).all(), now),
-        attention_rows=_waiting(db, db.scalars(rows.where(attention)).all(), now),
+        unpaid_rows=_waiting(db, for_money, {o.order_no: o.charge_fen for o in for_money}, now),
+        attention_rows=_waiting(db, for_people, amounts_in_question(db, for_people), now),
     )
 
 
-def _waiting(db: Session, orders: Sequence[FuelOrder], now: datetime) -> tuple[Waiting, ...]:
+def _waiting(
+    db: Session, orders: Sequence[FuelOrder], amounts: dict[str, int], now: datetime
+) -> tuple[Waiting, ...]:
     names = look_up(db, orders)
     return tuple(
         Waiting(
@@ -95,7 +99,7 @@ def _waiting(db: Session, orders: Sequence[FuelOrder], now: datetime) -> tuple[W
             station=names["station"].get(order.station_id, ""),
             what=labels.ATTENTION.get(order.needs_person, order.needs_person)
             or f"{names['product'].get(order.product_id, '')} {amount_with_unit(order.quantity_milli, order.unit)}",
-            amount=money_text(order.charge_fen),
+            amount=money_text(amounts[order.order_no]) if order.order_no in amounts else "",
             waiting=waiting_text(order.created_at, now),
         )
         for order in orders
