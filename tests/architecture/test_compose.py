@@ -195,6 +195,7 @@ def test_every_variable_is_a_setting() -> None:
 def test_every_variable_of_the_example_is_known() -> None:
     known = {variable(field) for field in Settings.model_fields}
     known |= {wish.variable for wish in PORTS} | {"JIAZHU_DATA"}
+    known |= set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     named = set(re.findall(rf"^# ((?:{PREFIX}|DATABASE|TEMPORAL)\w*)=", example, re.MULTILINE))
     assert len(named) > 20
