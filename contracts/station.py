@@ -21,7 +21,10 @@ class EndReason(StrEnum):
     RECOVERED = "recovered"
     """Read from the transaction buffer after the dispenser or the link had been away."""
     SYNTHESISED = "synthesised"
-    """No transaction, but the totaliser moved: rebuilt from it, for a person to review."""
+    """No transaction, and two equal totaliser readings do not prove that nothing flowed: for a person to review.
+
+    Rebuilt from the totaliser where it moved; quantity 0 where a reading is missing and nobody knows.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
