@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.e2e.running import Running, until
-from workers.story.people import Driver, Json, Line, new_key
+from workers.story.people import Driver, Json, Line, StoryError, new_key
 
 Answer = TypeVar("Answer")
 Response = tuple[int, Json]
@@ -201,6 +201,24 @@ def test_everybody_keeps_to_what_is_theirs(running: Running) -> None:
     assert cashier.line.call("POST", commands[2][0], commands[2][1], new_key())[0] == 403
     assert cashier.order(order_no)["status"] == "unpaid"
     cashier.take_cash(order_no, due)
+
+
+@pytest.mark.feature("002-5")
+def test_a_cashier_writes_delivered_fuel_off_with_the_manager_only(running: Running) -> None:
+    order_no, cashier = running.sell(3, 3_000)["order_no"], running.cashier()
+    for path in (f"/v1/cashier/orders/{order_no}/cancel", f"/v1/orders/{order_no}/cancel"):
+        status, told = cashier.line.call("POST", path, {"reason": "顾客驶离未付款"}, new_key())
+        assert (status, told["code"]) == (403, "approval_needed")
+    with pytest.raises(StoryError, match="approval_refused"):
+        cashier.cancel(order_no, "顾客驶离未付款", approver="cashier1")
+    assert cashier.order(order_no)["status"] == "unpaid"
+    assert cashier.cancel(order_no, "顾客驶离未付款")["status"] == "cancelled"
+    ids = {row["login"]: row["id"] for row in running.rows("SELECT login, id FROM staff")}
+    told_by = f"staff:{ids['cashier1']} (approved staff:{ids['manager1']})"
+    story = cashier.line.must("GET", f"/v1/orders/{order_no}/story")
+    assert [line["actor"] for line in story if line["kind"] == "cancelled"] == [told_by]
+    memos = running.rows("SELECT memo FROM ledger_journal WHERE order_no = :no", no=order_no)
+    assert {"memo": "unpaid sale written off"} in memos
 
 
 def _answers(wechat: Line, order_no: str) -> list[int]:
