@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import requests
@@ -215,7 +215,7 @@ def test_a_cashier_writes_delivered_fuel_off_with_the_manager_only(running: Runn
     assert cashier.cancel(order_no, "顾客驶离未付款")["status"] == "cancelled"
     ids = {row["login"]: row["id"] for row in running.rows("SELECT login, id FROM staff")}
     told_by = f"staff:{ids['cashier1']} (approved staff:{ids['manager1']})"
-    story = cashier.line.must("GET", f"/v1/orders/{order_no}/story")
+    story: Any = cashier.line.must("GET", f"/v1/orders/{order_no}/story")
     assert [line["actor"] for line in story if line["kind"] == "cancelled"] == [told_by]
     memos = running.rows("SELECT memo FROM ledger_journal WHERE order_no = :no", no=order_no)
     assert {"memo": "unpaid sale written off"} in memos
