@@ -90,7 +90,9 @@ class CancelBody(Body):
     """
 
     reason: Reason
-    approver: ApproverBody | None = None
+    approver: ApproverBody | None = Field(
+        default=None, examples=[{"login": "manager1", "password": "correct horse battery"}]
+    )
 
     def approved_by(self) -> Approver | None:
         """Return who is to approve."""
