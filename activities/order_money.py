@@ -30,6 +30,8 @@ from activities.order_support import (
     lasting_need,
     locked,
     moved,
+    owed_now,
+    refund_request,
     view_of,
 )
 from activities.ports import Transaction, UnitOfWork
@@ -43,6 +45,7 @@ from contracts.orders import (
     PostPayment,
     RecordAttempt,
     RecordRefund,
+    RenewRefund,
     SettledSale,
     SettleSale,
 )
@@ -231,6 +234,36 @@ class OrderMoneyActivities:
                 order = self._refund_done(tx, order, row, refunds, request, now)
             return OwedRefund(view=view_of(order, place))
 
+    @activity.defn(name=names.ACT_RENEW_REFUND)
+    def renew_refund(self, request: RenewRefund) -> OwedRefund:
+        """Owe a closed refund's money under the next number, the old row stays closed; repeated, it meets that row.
+
+        Only a number that its channel has closed is replaced: the channel answers it CLOSED for ever.
+        """
+        now = self._clock()
+        with self._uow() as tx:
+            order, place = locked(tx, request.order_no)
+            rows = {row.out_refund_no: row for row in tx.payments.refunds_of(order.order_no)}
+            old, number = rows.get(request.out_refund_no), ids.next_refund_no(request.out_refund_no)
+            attempt = tx.payments.attempt(old.out_trade_no) if old else None
+            if old is None or attempt is None or old.status != RefundKind.CLOSED:
+                return OwedRefund(view=view_of(order, place))
+            row = rows.get(number)
+            if row is None:
+                row = replace(
+                    old,
+                    out_refund_no=number,
+                    status=RefundKind.PROCESSING.value,
+                    refund_id="",
+                    code="",
+                    created_at=now,
+                    finished_at=None,
+                )
+                tx.payments.insert_refund(row)
+                detail = f"渠道已关闭原退款单，换新单号重新退款 {yuan(row.amount_fen)} 元"
+                tx.orders.add_events((event(order, f"renew:{number}", "resolved", now, detail=detail),))
+            return OwedRefund(view=view_of(order, place), refund=refund_request(row, attempt))
+
     def _refund_done(
         self,
         tx: Transaction,
@@ -251,7 +284,7 @@ class OrderMoneyActivities:
             r.status != RefundKind.SUCCEEDED
             and r.out_refund_no != row.out_refund_no
             and r.out_trade_no == order.paid_by
-            for r in refunds
+            for r in owed_now(refunds)
         )
         if row.out_trade_no == order.paid_by and not others_open:
             if order.status is S.REFUNDING:

@@ -11,6 +11,7 @@ from activities.order_support import (
     lasting_need,
     moved,
     need,
+    owed_now,
     refund_request,
     refund_row,
     view_of,
@@ -22,7 +23,7 @@ from contracts.payment import PaymentOutcome, RefundRequest
 from domain import ids, ledger
 from domain.money import yuan
 from domain.order import OrderStatus
-from domain.payment import RefundKind
+from domain.payment import PayMethod, RefundKind
 
 S = OrderStatus
 _CANCELLED_ZH = "已取消，全额退款"
@@ -63,7 +64,7 @@ def _first_verdict(tx: Transaction, order: OrderRecord, attempt: AttemptRecord) 
 
 def open_refund(tx: Transaction, order: OrderRecord, out_trade_no: str | None) -> RefundRequest | None:
     """Return the channel request of an attempt's refund that is still owed."""
-    for row in tx.payments.refunds_of(order.order_no):
+    for row in owed_now(tx.payments.refunds_of(order.order_no)):
         if row.status == RefundKind.SUCCEEDED or row.out_trade_no != out_trade_no:
             continue
         attempt = tx.payments.attempt(row.out_trade_no)
@@ -145,6 +146,11 @@ def prepaid_received(
     return PostedPayment(view=view_of(order, place), verdict=PostVerdict.NOZZLE_LOST, refund=refund)
 
 
+def _knows_no_driver(attempt: AttemptRecord) -> bool:
+    """Return whether a driver's own attempt does not say whose: one from before attempts kept their driver."""
+    return attempt.method is PayMethod.WECHAT_JSAPI and attempt.driver_id is None
+
+
 def receivable_paid(
     tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord, now: datetime
 ) -> PostedPayment:
@@ -158,7 +164,7 @@ def receivable_paid(
         moved(order, S.COMPLETED, now),
         paid_fen=attempt.amount_fen,
         paid_by=attempt.out_trade_no,
-        driver_id=attempt.driver_id,
+        driver_id=order.driver_id if _knows_no_driver(attempt) else attempt.driver_id,
         cashier_id=attempt.cashier_id,
         needs_person=lasting_need(order),
     )
@@ -201,12 +207,15 @@ def quarantine(
     outcome: PaymentOutcome,
     now: datetime,
 ) -> PostedPayment:
-    """Record money whose amount is not the attempt's: owed back in the books, paid out once a person says so (R08)."""
-    refund = None
-    if outcome.amount_fen > 0:
-        row = refund_row(order, attempt.out_trade_no, MISMATCH, outcome.amount_fen, "到账金额不符退回", now)
+    """Record money whose amount is not the attempt's: owed back in the books, paid out once a person says so (R08).
+
+    A success of nothing owes nothing, so it has no refund row; its request only asks a person to have seen it.
+    """
+    row = refund_row(
+        order, attempt.out_trade_no, MISMATCH, max(outcome.amount_fen, 0), "到账金额不符退回", now
+    )
+    if row.amount_fen:
         tx.payments.insert_refund(row)
-        refund = refund_request(row, attempt)
         tx.ledger.post(
             order.order_no,
             ledger.surplus_received(attempt.out_trade_no, attempt.method.channel, outcome.amount_fen),
@@ -215,12 +224,14 @@ def quarantine(
     order = replace(
         order,
         needs_person=need(order, "payment_amount_mismatch"),
-        surplus_fen=order.surplus_fen + max(outcome.amount_fen, 0),
+        surplus_fen=order.surplus_fen + row.amount_fen,
     )
     detail = f"渠道金额 {yuan(outcome.amount_fen)} 元与应付 {yuan(attempt.amount_fen)} 元不符"
     tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "quarantined", now, detail=detail),))
     tx.orders.save(replace(order, updated_at=now))
-    return PostedPayment(view=view_of(order, place), verdict=PostVerdict.QUARANTINED, refund=refund)
+    return PostedPayment(
+        view=view_of(order, place), verdict=PostVerdict.QUARANTINED, refund=refund_request(row, attempt)
+    )
 
 
 def decided_credit_sale(

@@ -141,9 +141,15 @@ def refund_row(
     )
 
 
+def owed_now(refunds: list[RefundRecord]) -> list[RefundRecord]:
+    """Return the refunds that money is or was owed by: a closed number that a later one replaced owes nothing more."""
+    return list({ids.first_refund_no(row.out_refund_no): row for row in refunds}.values())
+
+
 def refund_request(row: RefundRecord, attempt: AttemptRecord) -> RefundRequest:
     """Return the channel request of a refund row; money of a wrong amount is all that its attempt had brought."""
-    mismatch = row.out_refund_no == ids.out_refund_no(attempt.out_trade_no, MISMATCH)
+    first = ids.first_refund_no(row.out_refund_no)
+    mismatch = first == ids.out_refund_no(attempt.out_trade_no, MISMATCH)
     return RefundRequest(
         method=attempt.method,
         out_trade_no=row.out_trade_no,

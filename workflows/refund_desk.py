@@ -1,4 +1,7 @@
-"""Refunds of one order: each under one number until it is terminal, whatever the channel answers (R27-R34)."""
+"""Refunds of one order: each under one number until it is terminal, whatever the channel answers (R27-R34).
+
+A number that the channel closed stays closed: after a person's word the money is asked for under a new one.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +111,8 @@ class RefundDesk:
         if not asked:
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
         done = [number for number, one in asked.items() if await self._hand_back(number, one, command)]
+        if not done and not asked.keys().isdisjoint(self._handed_back):
+            return self._answer("ALREADY_DONE", "已由他人处理")
         if not done:
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
         return self._answer()
@@ -119,7 +124,7 @@ class RefundDesk:
                 if answer.kind is not RefundKind.UNKNOWN:
                     self.poke(number)
                 return False
-        if self._waiting.get(number) is not one:
+        if self._waiting.get(number) is not one or number in self._handed_back:
             return False
         self._handed_back[number] = (command.actor, command.note)
         return True
@@ -132,7 +137,7 @@ class RefundDesk:
         looks = 0
         while outcome.kind is not RefundKind.SUCCEEDED:
             if outcome.kind in _PERSON:
-                outcome = await self._wait_for_person(request, outcome)
+                request, outcome = await self._wait_for_person(request, outcome)
                 continue
             await self._wait_for_channel(request, looks)
             looks += 1
@@ -141,7 +146,7 @@ class RefundDesk:
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:
                 outcome = await self._call(PaymentActivities.refund_payment, request)
-        await self._desk.record_refund(outcome, *self._handed_back.pop(request.out_refund_no, ("system", "")))
+        await self._desk.record_refund(outcome, *self._handed_back.get(request.out_refund_no, ("system", "")))
         await self._desk.unflag(_SLOW)
 
     async def _begin(self, request: RefundRequest) -> RefundOutcome:
@@ -156,7 +161,9 @@ class RefundDesk:
         await _within(lambda: number in self._poked, patience, "等退款到账，到点向渠道查询")
         self._poked.discard(number)
 
-    async def _wait_for_person(self, request: RefundRequest, outcome: RefundOutcome) -> RefundOutcome:
+    async def _wait_for_person(
+        self, request: RefundRequest, outcome: RefundOutcome
+    ) -> tuple[RefundRequest, RefundOutcome]:
         """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself.
 
         A report of the channel ends the wait too: finance may have mended the refund at the channel's own desk.
@@ -177,13 +184,35 @@ class RefundDesk:
             await self._desk.flag(reason)
         del self._waiting[number]
         self._poked.discard(number)
+        retried = number in self._retry
         actor, note = self._retry.pop(number, ("system", ""))
         await self._desk.unflag(reason, actor, note)
-        if number in self._handed_back:
-            return RefundOutcome(
+        if number in self._handed_back or not request.refund_fen:
+            done = RefundOutcome(
                 kind=RefundKind.SUCCEEDED, out_refund_no=number, amount_fen=request.refund_fen, code=COUNTER
             )
-        return await self._call(PaymentActivities.refund_payment, request)
+            return request, done
+        if outcome.kind is RefundKind.CLOSED:
+            return await self._after_closed(request, retried=retried)
+        return request, await self._call(PaymentActivities.refund_payment, request)
+
+    async def _after_closed(
+        self, request: RefundRequest, *, retried: bool
+    ) -> tuple[RefundRequest, RefundOutcome]:
+        """Ask how a closed refund stands; still closed, and a person wants it tried again: under a new number.
+
+        The new number is asked for only when the channel confirms that it never pays the old one.
+        """
+        answer = await self._call(PaymentActivities.query_refund, request)
+        if answer.kind is RefundKind.NOT_FOUND:
+            return request, await self._call(PaymentActivities.refund_payment, request)
+        renewed = None
+        if answer.kind is RefundKind.CLOSED and retried:
+            renewed = await self._desk.renew_refund(request.out_refund_no)
+        if renewed is None:
+            return request, answer
+        self._numbers.add(renewed.out_refund_no)
+        return renewed, await self._call(PaymentActivities.refund_payment, renewed)
 
     def _is_decided(self, number: str) -> bool:
         """Return whether a waiting refund goes on; a channel knows nothing of one that was never asked for."""

@@ -34,6 +34,9 @@ class FakeChannel:
         self.calls: list[tuple[str, str]] = []
         self.script: dict[str, list[PaymentOutcome | CloseOutcome | RefundOutcome | str]] = {}
         self.pay_on_close: set[str] = set()
+        self.refunds_to_close = 0
+        """So many of the next refund numbers are closed, and stay so for ever, as at WeChat."""
+        self.closed_refunds: set[str] = set()
         self.captures = 0
         self._lock = threading.RLock()
 
@@ -169,6 +172,11 @@ class FakeChannel:
                 )
             trade = self.trades[request.out_trade_no]
             assert trade.amount_fen == request.total_fen
+            if self.refunds_to_close and request.out_refund_no not in self.closed_refunds:
+                self.refunds_to_close -= 1
+                self.closed_refunds.add(request.out_refund_no)
+            if request.out_refund_no in self.closed_refunds:
+                return RefundOutcome(kind=RefundKind.CLOSED, out_refund_no=request.out_refund_no)
             trade.refunds.setdefault(request.out_refund_no, request.refund_fen)
             assert sum(trade.refunds.values()) <= trade.amount_fen
             if scripted == "lost":
@@ -178,7 +186,11 @@ class FakeChannel:
     def query_refund(self, request: RefundRequest) -> RefundOutcome:
         """Return how a refund stands."""
         with self._lock:
-            self._scripted("query_refund", request.out_refund_no)
+            scripted = self._scripted("query_refund", request.out_refund_no)
+            if isinstance(scripted, RefundOutcome):
+                return replace(scripted, out_refund_no=request.out_refund_no)
+            if request.out_refund_no in self.closed_refunds:
+                return RefundOutcome(kind=RefundKind.CLOSED, out_refund_no=request.out_refund_no)
             amount = self.trades[request.out_trade_no].refunds.get(request.out_refund_no)
             kind = RefundKind.NOT_FOUND if amount is None else RefundKind.SUCCEEDED
             return RefundOutcome(

@@ -27,7 +27,14 @@ def test_refund_number_names_its_payment_and_fits_the_limits(
     trade_no = ids.out_trade_no(order_no, attempt)
     number = ids.out_refund_no(trade_no, purpose)
     assert number.startswith(f"{trade_no}R")
-    assert re.fullmatch(r"[0-9A-Za-z_\-|*@]{1,64}", number)
+    later = [number]
+    for _ in range(12):
+        later.append(ids.next_refund_no(later[-1]))
+    assert later[1:3] == [f"{number}-2", f"{number}-3"]
+    assert later[-1] == f"{number}-13"
+    for one in later:
+        assert re.fullmatch(r"[0-9A-Za-z_\-|*@]{1,64}", one)
+        assert ids.first_refund_no(one) == number
 
 
 @given(ORDERS)
