@@ -42,7 +42,9 @@ class OrderStepActivities:
         with self._uow() as tx:
             order, place = locked(tx, request.order_no)
             reason = need(order, request.reason)
-            if order.needs_person == reason:
+            if request.clears and order.needs_person != request.clears:
+                reason = order.needs_person
+            if order.needs_person == reason and not request.note:
                 return view_of(order, place)
             order = replace(order, needs_person=reason, updated_at=now)
             tx.orders.save(order)

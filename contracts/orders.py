@@ -199,10 +199,14 @@ class EndOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagOrder:
-    """Say that a person is needed (or, with an empty reason, no longer; then `note` is what that person decided)."""
+    """Say that a person is needed (or, with an empty reason, no longer; then `note` is what that person decided).
+
+    With `clears` only that need is taken back: another one that came meanwhile stays.
+    """
 
     order_no: str
     reason: str
+    clears: str = ""
     actor: str = "system"
     note: str = ""
 

@@ -14,6 +14,10 @@ STOP_EXPIRY = timedelta(seconds=20)
 """How long a cancel waits for the dispenser; then the person is told to try again."""
 STOP_PATIENCE = timedelta(seconds=8)
 """How long a manager who says that no fuel went out waits for the dispenser's word; silence leaves it to the manager."""
+ANSWER_PATIENCE = timedelta(seconds=5)
+"""How long that manager waits for an authorise command that is still on its way; with the stop within the API's limit."""
+WITHDRAW_LADDER = tuple(timedelta(seconds=s) for s in (20, 60, 300, 900, 1800))
+"""When a silent station is told again to withdraw a release whose money has gone back; the last step repeats."""
 FILL_ATTENTION_AFTER = timedelta(minutes=30)
 """An authorised order without a completion for so long is shown to a person; the hold stays."""
 UNPAID_ATTENTION_AFTER = timedelta(minutes=15)

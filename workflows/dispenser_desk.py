@@ -34,8 +34,8 @@ class DispenserDesk:
 
     @property
     def fuel_is_known(self) -> bool:
-        """Return whether a sale says that fuel flowed for this order, settled or not."""
-        return self.sale is not None and self.sale.quantity_milli > 0
+        """Return whether a sale says by quantity or money that fuel flowed for this order, settled or not."""
+        return self.sale is not None and (self.sale.quantity_milli > 0 or self.sale.amount_fen > 0)
 
     def sale_arrived(self, sale: SaleRecord) -> None:
         """Take a sale; the same natural key counts once. One of another station settles nothing here."""
@@ -102,6 +102,35 @@ class DispenserDesk:
         except TimeoutError:
             return
 
+    async def is_released_or_not(self) -> bool:
+        """Wait until the authorise command is answered or too old to be carried out; False when that takes longer.
+
+        Before that a stop proves nothing: it may overtake the release.
+        """
+        command = self._command
+        left = command.expires_at - workflow.now() if command else policy.AUTHORISE_EXPIRY
+        if left <= timedelta(0):
+            return True
+        try:
+            await workflow.wait_condition(
+                lambda: self.sale is not None or self._desk.order.status is not OrderStatus.PAID,
+                timeout=min(left, policy.ANSWER_PATIENCE),
+                timeout_summary="等油机应答授权",
+            )
+        except TimeoutError:
+            return left <= policy.ANSWER_PATIENCE
+        return True
+
+    async def withdraw(self) -> None:
+        """Repeat the stop until the station has answered: the money is on its way back, so the pump must be shut."""
+        ladder, tries = policy.WITHDRAW_LADDER, 0
+        while True:
+            pause = ladder[min(tries, len(ladder) - 1)]
+            await workflow.sleep(pause, summary="站端未应答撤销，到点再撤销")
+            tries += 1
+            if is_answered(await self.stop()):
+                return
+
     async def stop(self, patience: timedelta | None = None) -> CommandResult:
         """Withdraw the release; each try is a command of its own, so that a refused one can be tried again.
 
@@ -143,6 +172,16 @@ class DispenserDesk:
 
     def _queue(self) -> str:
         return names.gateway_task_queue(self._desk.order.gateway_shard)
+
+
+def is_withdrawn(result: CommandResult) -> bool:
+    """Return whether a stop left the pump shut: taken back, or never released."""
+    return result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED"
+
+
+def is_answered(result: CommandResult) -> bool:
+    """Return whether a stop said how the pump stands; fuel that flows will be reported as a sale."""
+    return is_withdrawn(result) or result.code == "FUELLING"
 
 
 def _unknown(command: AuthoriseCommand | StopCommand) -> CommandResult:

@@ -56,7 +56,9 @@ class FillAndPay:
         self._refunds = RefundDesk(self._desk, self._background)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
         self._dispenser = DispenserDesk(self._desk, request.sale)
-        self._people = PersonDesk(self._desk, self._payments, self._refunds, self._dispenser)
+        self._people = PersonDesk(
+            self._desk, self._payments, self._refunds, self._dispenser, self._background
+        )
         self._start_answer: StartAnswer | None = None
         self._reports: list[PaymentReported] = []
         self._deadline: datetime | None = None
@@ -72,7 +74,7 @@ class FillAndPay:
     @workflow.run
     async def run(self, request: FillInput) -> FillResult:
         """Open the order, walk it to its end, close every loose end, and only then finish."""
-        return await self._background.beside(self._walk(request))
+        return await self._background.beside(self._walk(request), self._desk.cancel_ignored)
 
     async def _walk(self, request: FillInput) -> FillResult:
         if request.start is not None:
@@ -124,6 +126,7 @@ class FillAndPay:
         look, limit = self._payments.next_look(), self._limit()
         moments = [m for m in (look, limit) if m is not None]
         patience = max(min(moments) - workflow.now(), timedelta(0)) if moments else None
+        needed = bool(self._desk.order.needs_person)
 
         def changed() -> bool:
             order = self._desk.order
@@ -132,6 +135,7 @@ class FillAndPay:
                 bool(self._reports)
                 or order.status is not status
                 or order.due_fen != before
+                or (needed and not order.needs_person)
                 or (fresh is not None and (look is None or fresh < look))
             )
 
@@ -199,13 +203,18 @@ class FillAndPay:
             await self._dispenser.wait_for_news()
 
     async def _await_fill(self) -> None:
-        """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look."""
-        attention = None if self._desk.order.needs_person else policy.FILL_ATTENTION_AFTER
+        """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look.
+
+        Whoever is asked for something else first is done when the need is empty: then the while begins again.
+        """
+        needed = bool(self._desk.order.needs_person)
+        attention = None if needed else policy.FILL_ATTENTION_AFTER
         moved = await _within(
             lambda: (
                 self._dispenser.sale is not None
                 or self._desk.order.status is not S.AUTHORISED
                 or bool(self._reports)
+                or (needed and not self._desk.order.needs_person)
             ),
             attention,
             "等加注记录，到点请人查看",
@@ -224,19 +233,23 @@ class FillAndPay:
         if settled.flagged:
             self._people.flagged_sale = sale
             status = self._desk.order.status
-            await workflow.wait_condition(lambda: self._desk.order.status is not status)
+            while self._desk.order.status is status:
+                await self._await_change()
 
     async def _await_change(self) -> None:
-        """Wait while refunds run beside the main line or a person decides about a shortfall."""
+        """Wait while refunds run beside the main line or a person decides; fuel that came too late waits for neither."""
         status = self._desk.order.status
+        if status is S.REFUNDING:
+            self._let_go_of_sale()
         await workflow.wait_condition(
-            lambda: self._desk.order.status is not status or bool(self._reports) or self._background.is_idle
+            lambda: (
+                self._desk.order.status is not status
+                or bool(self._reports)
+                or bool(self._dispenser.late_sales)
+            )
         )
         await self._handle_reports()
-        if self._desk.order.status is status and self._background.is_idle:
-            await workflow.wait_condition(
-                lambda: self._desk.order.status is not status or bool(self._reports)
-            )
+        await self._open_late_sales()
 
     async def _return_everything(self, reason: str) -> None:
         owed = await self._desk.owe_refund(reason)
@@ -247,13 +260,10 @@ class FillAndPay:
         """Before the run ends: every attempt shut, every refund done, every sale owned by an order, no handler open."""
         if self._payments.open:
             self._background.start(self._payments.shut_leftovers())
-        sale = self._dispenser.sale
-        if sale is not None and not self._desk.order.charge_fen and sale.quantity_milli:
-            self._dispenser.late_sales.append(sale)
+        self._let_go_of_sale()
         while True:
             await self._handle_reports()
-            while self._dispenser.late_sales:
-                await self._open_late_sale(self._dispenser.late_sales.pop(0))
+            await self._open_late_sales()
             if self._background.is_idle and workflow.all_handlers_finished() and not self._reports:
                 return
             await workflow.wait_condition(
@@ -263,6 +273,17 @@ class FillAndPay:
                     or (self._background.is_idle and workflow.all_handlers_finished())
                 )
             )
+
+    def _let_go_of_sale(self) -> None:
+        """The order's own sale came while its money was already on its way back: it needs an order of its own too."""
+        sale = self._dispenser.sale
+        if sale is not None and not self._desk.order.charge_fen and sale.quantity_milli:
+            self._dispenser.late_sales.append(sale)
+            self._dispenser.sale = None
+
+    async def _open_late_sales(self) -> None:
+        while self._dispenser.late_sales:
+            await self._open_late_sale(self._dispenser.late_sales.pop(0))
 
     async def _open_late_sale(self, sale: SaleRecord) -> None:
         """Fuel on an order that had ended gets an order of its own, for a person to decide: no sale without an order."""

@@ -7,7 +7,7 @@ handler and the main line run at the same time.
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
@@ -54,6 +54,14 @@ _STAGE = SearchAttributeKey.for_keyword(SearchAttribute.STAGE)
 _NEEDS_PERSON = SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON)
 
 
+class Describe(Protocol):
+    """Returns what ops staff read about an order; `cancel_asked` when somebody asked Temporal to cancel its run."""
+
+    def __call__(self, view: OrderView, *, cancel_asked: bool = False) -> str:
+        """Return the current details."""
+        ...
+
+
 class OrderStuckError(RuntimeError):
     """A transaction was refused for good: a defect in code or data, which somebody has to mend."""
 
@@ -61,11 +69,12 @@ class OrderStuckError(RuntimeError):
 class OrderDesk:
     """The order's row, seen from the workflow."""
 
-    def __init__(self, describe: Callable[[OrderView], str]) -> None:
+    def __init__(self, describe: Describe) -> None:
         self.view: OrderView | None = None
         self.lock = asyncio.Lock()
         self._describe = describe
         self._told_person = False
+        self._cancel_asked = False
 
     @property
     def order(self) -> OrderView:
@@ -96,11 +105,17 @@ class OrderDesk:
         """Refresh what ops staff read; with `stage` also the search attributes (an upsert costs a write, so seldom)."""
         if self.view is None:
             return
-        workflow.set_current_details(self._describe(self.view))
+        workflow.set_current_details(self._describe(self.view, cancel_asked=self._cancel_asked))
         if stage:
             workflow.upsert_search_attributes(
                 [_STAGE.value_set(self.view.status.value), _NEEDS_PERSON.value_set(self._told_person)]
             )
+
+    def cancel_ignored(self) -> None:
+        """Tell ops staff that the run was asked to cancel and goes on: its money and its pump would be left behind."""
+        workflow.logger.warning("a cancellation of the run is ignored: the order has a command for that")
+        self._cancel_asked = True
+        self.tell()
 
     async def open_prepaid(self, start: StartFill) -> OpenedOrder:
         """Open a prepaid order, or learn why not."""
@@ -189,8 +204,13 @@ class OrderDesk:
 
     async def unflag(self, reason: str, actor: str = "system", note: str = "") -> None:
         """Ask for a person no longer for this reason; what somebody is asked for otherwise stays."""
-        if self.order.needs_person == reason:
-            await self.flag("", actor, note)
+        if self.order.needs_person != reason and not note:
+            return
+        async with self.lock:
+            request = FlagOrder(
+                order_no=self.order.order_no, reason="", clears=reason, actor=actor, note=note
+            )
+            self._keep(await self._run(OrderStepActivities.flag_order, request))
 
     async def end(self, status: OrderStatus, actor: str, reason: str) -> None:
         """End an order that nobody paid."""
@@ -234,15 +254,26 @@ class Background:
         """Return whether nothing runs beside the main line."""
         return not self._tasks
 
-    async def beside(self, main_line: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run the main line to its end; raises what it raises, or at once what a task beside it raised."""
+    async def beside(
+        self, main_line: Coroutine[Any, Any, Answer], cancel_ignored: Callable[[], None]
+    ) -> Answer:
+        """Run the main line to its end; raises what it raises, or at once what a task beside it raised.
+
+        Temporal's own cancellation is told to `cancel_ignored` and ends nothing: refunds and a released pump would
+        be left behind. Termination stays possible; a worker that drops the run from its cache still can.
+        """
         line = asyncio.create_task(main_line)
         ends: list[asyncio.Future[Any]] = [line, self._failure]
-        try:
-            await workflow.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            line.cancel()
-            return await line
+        is_asked = False
+        while not line.done() and not self._failure.done():
+            try:
+                await workflow.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                if is_asked or workflow.cancellation_reason() is None:
+                    line.cancel()
+                    return await line
+                is_asked = True
+                cancel_ignored()
         if self._failure.done():
             self._failure.result()
         return await line

@@ -4,8 +4,8 @@ import asyncio
 
 from temporalio import workflow
 
-from workflows.dispenser_desk import DispenserDesk
-from workflows.order_desk import OrderDesk
+from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
+from workflows.order_desk import Background, OrderDesk
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.orders import PostVerdict
     from contracts.payment import AttemptRef, PaymentOutcome
-    from contracts.station import CommandState, SaleRecord
+    from contracts.station import SaleRecord
     from domain import policy
     from domain.money import yuan
     from domain.order import OrderStatus
@@ -58,14 +58,23 @@ _NOT_KEPT_ZH = {
 }
 
 
+_SILENT_NEEDS = ("dispenser_unanswered", "fill_not_reported")
+"""Why a person may say that nothing was dispensed: nobody else knows what the pump did."""
+
+
 class PersonDesk:
     """What people may do; every refusal says why, and a refused command changes nothing."""
 
     def __init__(
-        self, desk: OrderDesk, payments: PaymentDesk, refunds: RefundDesk, dispenser: DispenserDesk
+        self,
+        desk: OrderDesk,
+        payments: PaymentDesk,
+        refunds: RefundDesk,
+        dispenser: DispenserDesk,
+        background: Background,
     ) -> None:
         self._desk, self._payments, self._refunds = desk, payments, refunds
-        self._dispenser = dispenser
+        self._dispenser, self._background = dispenser, background
         self.flagged_sale: SaleRecord | None = None
         self._till = asyncio.Lock()
 
@@ -190,7 +199,7 @@ class PersonDesk:
             return self._yes("油机已结束本单，按实际加注结算")
         if self._dispenser.fuel_is_known:
             return self._fuel_flowed()
-        if result.state is CommandState.ACCEPTED or result.code == "NOT_AUTHORISED":
+        if is_withdrawn(result):
             if not await self._return_all(command.reason, command.actor):
                 return self._fuel_flowed()
             return self._yes("已取消，全额退款")
@@ -239,18 +248,26 @@ class PersonDesk:
         return self._yes("差额已收" if collected else "差额已核销")
 
     async def _decide_nothing(self, command: ResolveCommand) -> CommandAnswer:
-        """Withdraw the release first: what a person saw may be over. A silent station is why a person decides at all."""
+        """Withdraw the release first: what a person saw may be over. A silent station is why a person decides at all.
+
+        The money then goes back all the same, and the release is withdrawn again until the station has answered.
+        """
         order = self._desk.order
-        if order.status not in (S.PAID, S.AUTHORISED) or not order.needs_person:
+        if order.status not in (S.PAID, S.AUTHORISED) or order.needs_person not in _SILENT_NEEDS:
             return self._no("NOT_WAITING", "订单没有等待人工确认未出油")
         if self._dispenser.fuel_is_known:
             return self._no("FUELLING", "已有加注记录，按实际加注结算")
+        if order.status is S.PAID and not await self._dispenser.is_released_or_not():
+            return self._no("DISPENSER_UNANSWERED", "油机尚未应答，请稍候")
         result = await self._dispenser.stop(policy.STOP_PATIENCE)
         if self._dispenser.fuel_is_known or result.code == "FUELLING":
             return self._no("FUELLING", "正在加注，不能退款；挂枪后按实际金额结算")
         if not await self._return_all(command.note, command.actor):
             return self._no("TOO_LATE", f"加注记录刚刚到达，订单{self._desk.order.status.label_zh}")
-        return self._yes("已确认未出油，全额退款")
+        if is_answered(result):
+            return self._yes("已确认未出油，全额退款")
+        self._background.start(self._dispenser.withdraw())
+        return self._yes("已确认未出油，全额退款；油机未应答，系统继续撤销授权")
 
     async def _return_all(self, reason: str, actor: str) -> bool:
         """Owe everything back; False when the sale was faster and has been settled."""

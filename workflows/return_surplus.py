@@ -33,7 +33,7 @@ class ReturnSurplus:
     @workflow.run
     async def run(self, report: PaymentReported) -> str:
         """Return how it ended: `unknown_attempt`, the channel's verdict, or `returned`."""
-        return await self._background.beside(self._give_back(report))
+        return await self._background.beside(self._give_back(report), self._desk.cancel_ignored)
 
     async def _give_back(self, report: PaymentReported) -> str:
         loaded = await self._desk.load_attempt(report.out_trade_no)

@@ -49,9 +49,17 @@ REFUSED_ZH: dict[str, str] = {
 }
 
 
-def details(view: OrderView) -> str:
+CANCEL_IGNORED_ZH = (
+    "- **有人在此请求取消，未执行**：请在控制台或收银台取消订单（cancel 命令），"
+    "油机授权和款项随之处理；仅在核实款项和油机后才可终止（terminate）"
+)
+
+
+def details(view: OrderView, *, cancel_asked: bool = False) -> str:
     """Return the current details of an order as Markdown: first what a person has to do, then what happens by itself."""
     lines = [f"**{view.status.label_zh}**（{view.status}）", ""]
+    if cancel_asked:
+        lines.append(CANCEL_IGNORED_ZH)
     if view.needs_person:
         lines.append(f"- **需要人工**：{PERSON_ZH.get(view.needs_person, view.needs_person)}")
     if view.status in WAITS_FOR:

@@ -2,7 +2,8 @@
 
 A notification is only a hint: the order asks the channel itself. What cannot be signalled now stays in the inbox
 for the relay. One for an order of ours that has ended may be money too much: `ReturnSurplus` finds out. One that
-names nothing of ours, or another amount than we asked for, is kept and alerted, and moves nothing.
+names nothing of ours is kept and alerted, and moves nothing. Another amount than we asked for is alerted and passed
+on like any other: the channel is asked, and money that is there is held until a person releases it.
 """
 
 import json
@@ -96,7 +97,6 @@ class Receiver:
             return "unknown_order"
         if is_payment and note.amount_fen != facts.amount_fen:
             log.error("api.notification.amount_differs", out_trade_no=note.out_trade_no)
-            return "quarantined"
         report = PaymentReported(
             out_trade_no=note.out_trade_no, out_refund_no=note.out_refund_no, notification_id=note.id
         )

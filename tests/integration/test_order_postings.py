@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import text
 
 from contracts.fill import PayCommand
 from contracts.orders import BeginAttempt, OpenOrder, OweRefund, PostedPayment, PostPayment, PostVerdict
@@ -118,6 +119,17 @@ def test_the_payer_becomes_the_driver_of_the_sale(world: World) -> None:
         assert views.orders(db, mine, limit=9) == []
         assert views.receipt_of(db, order_no, theirs) is not None
         assert views.receipt_of(db, order_no, mine) is None
+
+
+def test_an_attempt_from_before_attempts_kept_their_driver_keeps_the_orders(world: World) -> None:
+    order_no = world.open_sale(1)
+    number = ask(world, order_no, PayMethod.WECHAT_JSAPI, world.driver_id)
+    with world.engine.begin() as db:
+        db.execute(text("UPDATE fuel_order SET driver_id = :id"), {"id": world.driver_id})
+        db.execute(text("UPDATE payment_attempt SET driver_id = NULL"))
+    post(world, number, _SALE_FEN)
+    assert world.count("fuel_order", f"driver_id = {world.driver_id} AND status = 'completed'") == 1
+    assert world.count("outbox", f"kind = 'receipt' AND driver_id = {world.driver_id}") == 1
 
 
 def test_a_sale_paid_at_the_counter_belongs_to_no_driver_who_only_asked(world: World) -> None:

@@ -141,11 +141,14 @@ async def prepaid_refund_closed(h: Harness) -> Recorded:
     return handle
 
 
-async def prepaid_nothing_dispensed(h: Harness) -> Recorded:
+async def prepaid_nothing_dispensed(h: Harness, env: WorkflowEnvironment) -> Recorded:
     h.stations.silent = True
     request, handle = await h.start_paid()
     await h.until(request.order_no, "paid", needs="dispenser_unanswered")
+    await env.sleep(policy.AUTHORISE_EXPIRY)
     assert (await h.resolve(handle, ResolveAction.NOTHING_DISPENSED)).ok
+    await h.until(request.order_no, "refunded")
+    h.stations.silent = False
     return handle
 
 
@@ -328,7 +331,6 @@ REAL_TIME: tuple[RealTime, ...] = (
     prepaid_cancelled_while_paying,
     prepaid_fuel_after_refund,
     prepaid_refund_closed,
-    prepaid_nothing_dispensed,
     postpaid_wrong_payment,
     postpaid_jsapi,
     postpaid_cash,
@@ -350,6 +352,7 @@ SKIPPING: tuple[Skipping, ...] = (
     code_reversed,
     forgotten_sale,
     fill_not_reported,
+    prepaid_nothing_dispensed,
 )
 NAMES = tuple(one.__name__ for one in (*REAL_TIME, *SKIPPING))
 

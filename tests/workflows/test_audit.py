@@ -101,6 +101,7 @@ async def test_nothing_dispensed_while_the_sale_is_being_settled(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(harness, "task_timeout", timedelta(seconds=2))
+    monkeypatch.setattr(policy, "AUTHORISE_EXPIRY", timedelta(seconds=1))
     harness.stations.silent = True
     request, handle = await harness.start_paid()
     await harness.until(request.order_no, "paid", needs="dispenser_unanswered")

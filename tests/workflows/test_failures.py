@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
@@ -77,3 +78,33 @@ async def test_a_channel_call_that_breaks_is_an_unknown_answer(
     await harness.pay_and_report(handle, order_no)
     assert (await handle.result()).status == "completed"
     harness.assert_money_closed(order_no)
+
+
+async def test_a_poison_transaction_is_seen(harness: Harness) -> None:
+    """The database itself refuses a transaction: the workflow task fails, and the order goes on once that is mended."""
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    number = request.order_no
+    with harness.engine.begin() as db:
+        db.execute(
+            text(
+                "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                f" IF NEW.order_no = '{number}' THEN RAISE check_violation; END IF; RETURN NEW; END $$"
+            )
+        )
+        db.execute(
+            text(
+                "CREATE TRIGGER poison BEFORE INSERT ON ledger_journal FOR EACH ROW EXECUTE FUNCTION poison()"
+            )
+        )
+    try:
+        await harness.pay_and_report(handle, number)
+        for _ in range(100):
+            if found := await failed_tasks(handle):
+                break
+            await asyncio.sleep(0.1)
+    finally:
+        with harness.engine.begin() as db:
+            db.execute(text("DROP TRIGGER poison ON ledger_journal"))
+    assert "post_payment" in found[0]
+    await harness.until(number, "authorised")

@@ -165,3 +165,32 @@ async def test_a_decision_about_the_sale_comes_first_and_the_held_money_is_asked
     await handle.result()
     assert harness.order(request.order_no)["needs_person"] == ""
     harness.assert_money_closed(request.order_no)
+
+
+async def twice_at_once(own: Harness, handle: Handle) -> list[bool]:
+    """Two cashiers confirm the same cash in one workflow task, as when a worker restarts."""
+    both = [asyncio.ensure_future(own.resolve(handle, ResolveAction.CASH_RETURNED)) for _ in range(2)]
+    await asyncio.sleep(0.7)
+    async with own.worker():
+        found = await asyncio.gather(*both)
+        await handle.result()
+    assert [one.message for one in found if not one.ok] == ["已由他人处理"]
+    return sorted(one.ok for one in found)
+
+
+async def test_cash_is_handed_back_once(harness: Harness) -> None:
+    own = harness.on_own_queue()
+    async with own.worker():
+        request = own.start_request(method=PayMethod.CASH, driver_id=None, cashier_id=1)
+        _, handle = await own.start(request)
+        await own.until(request.order_no, "authorised")
+        await own.complete(handle, own.sale(order_no=request.order_no))
+        await own.until(request.order_no, "dispensed", needs="return_cash")
+    assert await twice_at_once(own, handle) == [False, True]
+
+
+async def test_a_refused_refund_is_handed_back_once(harness: Harness) -> None:
+    own = harness.on_own_queue()
+    async with own.worker():
+        _, handle = await rest_that_waits(own, RefundKind.CLOSED)
+    assert await twice_at_once(own, handle) == [False, True]

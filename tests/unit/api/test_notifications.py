@@ -93,14 +93,24 @@ async def test_an_unknown_order_is_kept_and_answered(world: World, api: httpx.As
     assert stored.outcome == "unknown_order"
 
 
-async def test_another_amount_moves_nothing(world: World, api: httpx.AsyncClient) -> None:
+async def test_another_amount_is_passed_on_for_the_order_to_ask_the_channel(
+    world: World, api: httpx.AsyncClient
+) -> None:
     note = _note(world.add_attempt(world.add_order()), amount_fen=99)
     before = len(world.temporal.signals)
     assert await _send(api, note) == 204
     stored = world.inbox(_inbox_id(note))
     assert stored is not None
-    assert stored.outcome == "quarantined"
-    assert len(world.temporal.signals) == before
+    assert stored.outcome == "signalled"
+    assert len(world.temporal.signals) == before + 1
+
+
+async def test_a_wrong_amount_for_an_ended_order_reaches_somebody(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    trade_no = world.add_attempt(world.add_order(status=OrderStatus.EXPIRED, running=False))
+    assert await _send(api, _note(trade_no, amount_fen=99)) == 204
+    assert world.temporal.surplus[trade_no].out_trade_no == trade_no
 
 
 @pytest.mark.feature("N17")
