@@ -12,7 +12,10 @@ WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
     OrderStatus.PAID: ("油机应答授权", "站端网关；收银员可取消"),
     OrderStatus.AUTHORISED: ("提枪加注并挂枪", "顾客；加注前收银员可取消"),
     OrderStatus.DISPENSED: ("余款退回，或加超差额的处理", "支付渠道；现金余款和加超差额由收银员处理"),
-    OrderStatus.UNPAID: ("任一屏幕付款（手机、立柱、自助机、POS、柜台）", "顾客；收银员可收现金，取消须站长批准"),
+    OrderStatus.UNPAID: (
+        "任一屏幕付款（手机、立柱、自助机、POS、柜台）",
+        "顾客；收银员可收现金，取消须站长批准",
+    ),
     OrderStatus.REFUNDING: ("全额退款到账", "支付渠道；现金由收银员退还"),
 }
 PERSON_ZH: dict[str, str] = {

@@ -36,7 +36,10 @@ async def quote(body: QuoteBody, services: ServicesDep, principal: Starter) -> Q
     summary="预付下单",
     status_code=201,
     responses={
-        409: {"model": Problem, "description": "`price_changed` (with the new price), `nozzle_taken`, `too_many_unpaid`"},
+        409: {
+            "model": Problem,
+            "description": "`price_changed` (with the new price), `nozzle_taken`, `too_many_unpaid`",
+        },
         422: {"model": Problem},
         503: {"model": Problem, "description": "Send it again with the same key; nothing is lost"},
     },
