@@ -122,6 +122,10 @@ class Harness:
         with self.engine.begin() as db:
             db.execute(text("UPDATE fuel_order SET status = 'cancelled' WHERE status = 'awaiting_payment'"))
 
+    def another_driver(self) -> int:
+        """Return a driver of its own: one driver may have few unpaid orders."""
+        return _new_driver(self.engine)
+
     def start_request(self, *, nozzle: int = 1, amount_fen: int = 20_000, **changes: Any) -> StartFill:
         """Return a valid start with a fresh order number."""
         self.free_points()
@@ -312,18 +316,23 @@ class Harness:
             )
 
 
-@asynccontextmanager
-async def running(client: Client, database_url: str, *, fill_worker: bool = True) -> AsyncIterator[Harness]:
-    """Run both workers over a fresh set of fakes; without `fill_worker` the test starts and stops its own."""
-    engine = make_engine(database_url, pool_size=20)
-    seed(engine, datetime.now(tz=UTC) - timedelta(hours=1))
+def _new_driver(engine: Engine) -> int:
     with engine.begin() as db:
-        driver_id = db.execute(
+        found = db.execute(
             text(
                 "INSERT INTO driver (openid_cipher, openid_index, created_at) VALUES (:o, :i, now()) RETURNING id"
             ),
             {"o": CIPHER.encrypt("driver", "openid", OPENID), "i": f"i{next(_counter)}"},
         ).scalar_one()
+    return int(found)
+
+
+@asynccontextmanager
+async def running(client: Client, database_url: str, *, fill_worker: bool = True) -> AsyncIterator[Harness]:
+    """Run both workers over a fresh set of fakes; without `fill_worker` the test starts and stops its own."""
+    engine = make_engine(database_url, pool_size=20)
+    seed(engine, datetime.now(tz=UTC) - timedelta(hours=1))
+    driver_id = _new_driver(engine)
     clock, channel, stations = TestClock(), FakeChannel(), FakeStationCommands()
     instances = fill_activities(unit_of_work(engine, CIPHER), {"wechat": channel, "cash": channel}, clock)
     with ThreadPoolExecutor(20) as pool:
@@ -333,7 +342,7 @@ async def running(client: Client, database_url: str, *, fill_worker: bool = True
             clock=clock,
             channel=channel,
             stations=stations,
-            driver_id=int(driver_id),
+            driver_id=driver_id,
             queue=f"fill-test-{next(_counter)}",
             activities=activity_methods(instances),
             pool=pool,

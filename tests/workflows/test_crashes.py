@@ -31,7 +31,9 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def prepaid(harness: Harness, nozzle: int) -> None:
     """A prepaid fill with a rest, from the tap to the refund."""
     price = _PRICES[nozzle]
-    request = harness.start_request(nozzle=nozzle, price_fen_per_unit=price)
+    request = harness.start_request(
+        nozzle=nozzle, price_fen_per_unit=price, driver_id=harness.another_driver()
+    )
     answer, handle = await harness.start(request)
     assert answer.outcome is StartOutcome.ACCEPTED
     await harness.pay_and_report(handle, request.order_no)
