@@ -23,7 +23,7 @@ from contracts.payment import PaymentOutcome, RefundRequest
 from domain import ids, ledger
 from domain.money import yuan
 from domain.order import OrderStatus
-from domain.payment import PayMethod, RefundKind
+from domain.payment import FOREIGN_CURRENCY, PayMethod, RefundKind
 
 S = OrderStatus
 _CANCELLED_ZH = "已取消，全额退款"
@@ -227,6 +227,10 @@ def quarantine(
         surplus_fen=order.surplus_fen + row.amount_fen,
     )
     detail = f"渠道金额 {yuan(outcome.amount_fen)} 元与应付 {yuan(attempt.amount_fen)} 元不符"
+    if outcome.code == FOREIGN_CURRENCY:
+        detail = (
+            f"渠道以外币到账 {outcome.message}，未入账；请在商户平台退款后再放行"
+        )
     tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "quarantined", now, detail=detail),))
     tx.orders.save(replace(order, updated_at=now))
     return PostedPayment(

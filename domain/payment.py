@@ -88,6 +88,9 @@ class RefundKind(StrEnum):
 COUNTER = "COUNTER"
 """Code of a refund that no machine makes: a person hands the money back in cash at the counter."""
 
+FOREIGN_CURRENCY = "CURRENCY"
+"""Code of a payment that is paid, but not in yuan: reported as 0 fen, which no order asks for; a person looks."""
+
 
 class AttemptStatus(StrEnum):
     """Where one payment attempt (one out_trade_no) stands."""

@@ -52,6 +52,10 @@ def _begin(folder: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def _program(process: subprocess.Popen[str]) -> str:
+    return Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")[0]
+
+
 def _read_until(process: subprocess.Popen[str], words: str) -> str:
     assert process.stdout is not None
     seen = ""
@@ -82,7 +86,7 @@ def test_ctrl_c_in_the_first_moments(folder: Path, module: str, delay_s: float) 
     process = _begin(folder, module)
     time.sleep(delay_s)
     if delay_s == 0:
-        until(lambda: "-m" in Path(f"/proc/{process.pid}/cmdline").read_text().split("\0"), "it runs", 5)
+        until(lambda: _program(process) == sys.executable, "it runs, no longer env", 5)
     output = _ctrl_c(process)
     assert process.returncode == _INTERRUPTED, output
     assert "stopped" in output.splitlines()[-1]

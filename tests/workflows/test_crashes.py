@@ -12,12 +12,15 @@ from activities import options
 from contracts.fill import StartOutcome
 from domain import ids, policy
 from domain.payment import PayMethod
+from domain.quantity import Unit
 from tests.workflows.crashes import crash_once
 from tests.workflows.harness import Harness, running
 from tests.workflows.test_deadlines import reach
 
 _PRICES = {1: 735, 3: 735, 5: 705, 6: 705, 7: 498, 8: 620, 9: 150}
 """One nozzle of every fuelling point with its price in fen: so many runs go on at once."""
+_UNITS = {7: Unit.CUBIC_METRE, 8: Unit.KILOGRAM, 9: Unit.KILOWATT_HOUR}
+"""What a nozzle measures in, when it is not litres."""
 _MOST_STEPS = 60
 Path = Callable[[Harness, int], Awaitable[None]]
 
@@ -43,6 +46,7 @@ async def prepaid(harness: Harness, nozzle: int) -> None:
         order_no=request.order_no,
         node=command.node,
         fp=command.fp,
+        unit=_UNITS.get(nozzle, Unit.LITRE),
         price_fen_per_unit=price,
         amount_fen=price * 20,
     )

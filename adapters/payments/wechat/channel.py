@@ -23,7 +23,7 @@ from contracts.payment import (
     RefundOutcome,
     RefundRequest,
 )
-from domain.payment import CloseKind, OutcomeKind, PayMethod, RefundKind
+from domain.payment import FOREIGN_CURRENCY, CloseKind, OutcomeKind, PayMethod, RefundKind
 
 MAX_REASON = 80
 MALFORMED = "MALFORMED"
@@ -200,7 +200,7 @@ class WeChatChannel:
         if currency := outcomes.foreign_currency(amount):
             # Definite, so that it is recorded and shown to a person; in fen it is nothing that we know.
             _log.error("wechat.transaction.currency", out_trade_no=ref.out_trade_no, currency=currency)
-            paid |= {"code": outcomes.FOREIGN_CURRENCY, "message": f"{total} {currency}"}
+            paid |= {"code": FOREIGN_CURRENCY, "message": f"{total} {currency}"}
         else:
             paid |= {"amount_fen": total, "payer_amount_fen": total if payer_total is None else payer_total}
         return self._outcome(ref, reply, OutcomeKind.SUCCEEDED, **paid)

@@ -13,8 +13,6 @@ from adapters.payments.wechat.core import Reply
 from domain.payment import CloseKind, OutcomeKind, RefundKind
 
 CURRENCY = "CNY"
-FOREIGN_CURRENCY = "CURRENCY"
-"""Paid, but not in yuan: reported as an amount of 0 fen, which no order asks for, so that a person looks."""
 
 ERRNO_REENTRY_DIFFERS = 268498688
 """The number is known with other parameters. An order exists that may be paid: a bug here, never a FAILED."""
