@@ -228,9 +228,7 @@ def quarantine(
     )
     detail = f"渠道金额 {yuan(outcome.amount_fen)} 元与应付 {yuan(attempt.amount_fen)} 元不符"
     if outcome.code == FOREIGN_CURRENCY:
-        detail = (
-            f"渠道以外币到账 {outcome.message}，未入账；请在商户平台退款后再放行"
-        )
+        detail = f"渠道以外币到账 {outcome.message}，未入账；请在商户平台退款后再放行"
     tx.orders.add_events((event(order, f"pay:{attempt.out_trade_no}", "quarantined", now, detail=detail),))
     tx.orders.save(replace(order, updated_at=now))
     return PostedPayment(
