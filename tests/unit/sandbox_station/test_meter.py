@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.station.meter import FREE, FlowCurve, Meter, Preset, is_legal, shown_amount_fen
+from sandbox.station.meter import (
+    FREE,
+    MAX_AMOUNT_FEN,
+    FlowCurve,
+    Meter,
+    Preset,
+    is_legal,
+    shown_amount_fen,
+)
 
 PRICES = st.integers(min_value=1, max_value=99_999)
 CENTIS = st.integers(min_value=0, max_value=200_000)
@@ -46,7 +54,7 @@ def test_overshoot_goes_past_the_preset_by_whole_pulses(
 ) -> None:
     meter = Meter(price_fen=price, rate=rate, preset=Preset(centi=preset), overshoot=pulses)
     end = finish(meter)
-    assert meter.centi(end) == preset + pulses
+    assert meter.centi(end) == min(preset + pulses, MAX_AMOUNT_FEN * 100 // price), "the display is full"
     assert meter.reached_preset
     assert is_legal(amount_fen=meter.amount_fen(end), price_fen=price, centi=meter.centi(end))
 
