@@ -22,7 +22,8 @@ from domain import ids
 from domain.payment import PayMethod
 from workflows.fill_and_pay import FillAndPay
 
-_IN_FLIGHT = 8
+IN_FLIGHT = 8
+"""As many as the whole stack has fuelling points, or one more: a floor is driven like what stands on it."""
 
 
 class Floors:
@@ -35,15 +36,15 @@ class Floors:
 
     async def empty(self, seconds: float) -> Rate:
         """Measure empty workflows."""
-        return await closed_loop(self._empty, in_flight=_IN_FLIGHT, seconds=seconds, pids=self._pids)
+        return await closed_loop(self._empty, in_flight=IN_FLIGHT, seconds=seconds, pids=self._pids)
 
     async def prepaid(self, seconds: float) -> Rate:
         """Measure prepaid fills with empty bodies, the whole preset used."""
-        return await closed_loop(self._prepaid, in_flight=2 * _IN_FLIGHT, seconds=seconds, pids=self._pids)
+        return await closed_loop(self._prepaid, in_flight=IN_FLIGHT, seconds=seconds, pids=self._pids)
 
     async def postpaid(self, seconds: float) -> Rate:
         """Measure post-paid fills with empty bodies."""
-        return await closed_loop(self._postpaid, in_flight=_IN_FLIGHT, seconds=seconds, pids=self._pids)
+        return await closed_loop(self._postpaid, in_flight=IN_FLIGHT, seconds=seconds, pids=self._pids)
 
     async def _empty(self, _number: int) -> None:
         await self._client.execute_workflow(

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.floors import Floors
+from bench.floors import IN_FLIGHT, Floors
 from bench.measure import Rate, percentile
 from bench.whole import POINTS, Whole
 from config.settings import load
@@ -119,7 +119,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(show(rows))
     print(
-        f"in flight: floors 8, whole stack {len(POINTS)}; dev server on disk with WAL; median of {_ROUNDS} rounds"
+        f"in flight: floors {IN_FLIGHT}, whole stack {len(POINTS)}; dev server on disk with WAL;"
+        f" median of {_ROUNDS} rounds"
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
