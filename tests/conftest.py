@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -21,6 +22,10 @@ from workers.embedded.postgres import EmbeddedPostgres, run_migrations
 from workers.embedded.process import Child, wait_until
 
 pytest_plugins = ["tests.feature_report"]
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=2_000, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 _TEMPLATE = "jiazhu_template"
 _ROOT = Path(__file__).resolve().parents[1]
