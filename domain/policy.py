@@ -34,6 +34,8 @@ NOT_FOUND_GRACE = timedelta(seconds=30)
 PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 300, 600, 1800))
 """When an unreported or unknown payment is asked for; the last step repeats."""
 REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
+SHORT_BALANCE_LADDER = tuple(timedelta(minutes=m) for m in (30, 60, 180, 360))
+"""When a refund that the merchant's balance does not cover is tried again, unless a person says so earlier."""
 MOST_ATTEMPTS = 100
 """Payments that screens may ask for on one order; numbers end at 999 and each is watched. Cash is always taken."""
 MOST_UNPAID_OF_A_DRIVER = 2

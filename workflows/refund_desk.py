@@ -134,10 +134,11 @@ class RefundDesk:
 
     async def _run(self, request: RefundRequest) -> None:
         outcome = await self._begin(request)
-        looks = 0
+        looks = asked = 0
         while outcome.kind is not RefundKind.SUCCEEDED:
             if outcome.kind in _PERSON:
-                request, outcome = await self._wait_for_person(request, outcome)
+                request, outcome = await self._wait_for_person(request, outcome, asked)
+                asked += 1
                 continue
             await self._wait_for_channel(request, looks)
             looks += 1
@@ -162,7 +163,7 @@ class RefundDesk:
         self._poked.discard(number)
 
     async def _wait_for_person(
-        self, request: RefundRequest, outcome: RefundOutcome
+        self, request: RefundRequest, outcome: RefundOutcome, asked: int
     ) -> tuple[RefundRequest, RefundOutcome]:
         """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself.
 
@@ -175,7 +176,8 @@ class RefundDesk:
         reason = RETURN_CASH if outcome.code == COUNTER else _PERSON[outcome.kind]
         await self._desk.flag(reason)
         self._waiting[number] = Waiting(request, outcome.kind, reason)
-        patience = timedelta(minutes=30) if outcome.kind is RefundKind.INSUFFICIENT else None
+        short, ladder = outcome.kind is RefundKind.INSUFFICIENT, policy.SHORT_BALANCE_LADDER
+        patience = ladder[min(asked, len(ladder) - 1)] if short else None
         while await _within(
             lambda: self._is_decided(number) or not self._desk.order.needs_person, patience, "等人工处理退款"
         ):

@@ -1,6 +1,7 @@
 """What a person decides about money on its way back: released, tried again, or handed back in cash."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from temporalio.client import WorkflowHandle
 from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
 from contracts.names import UPDATE_RESOLVE
 from contracts.payment import PaymentReported, RefundOutcome, RefundRequest
-from domain import ids
+from domain import ids, policy
 from domain.payment import PayMethod, RefundKind
 from tests.workflows.harness import Handle, Harness
 from workflows.return_surplus import ReturnSurplus
@@ -194,3 +195,25 @@ async def test_a_refused_refund_is_handed_back_once(harness: Harness) -> None:
     async with own.worker():
         _, handle = await rest_that_waits(own, RefundKind.CLOSED)
     assert await twice_at_once(own, handle) == [False, True]
+
+
+async def test_a_refund_without_balance_is_tried_again_by_itself_less_and_less_often(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = (timedelta(milliseconds=50), timedelta(milliseconds=100))
+    monkeypatch.setattr(policy, "SHORT_BALANCE_LADDER", waits)
+    answers(harness, *[RefundKind.INSUFFICIENT] * 3)
+    request, handle = await harness.start_authorised()
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    assert (await handle.result()).status == "completed"
+    history = await handle.fetch_history()
+    timers = [
+        e.timer_started_event_attributes
+        for e in history.events
+        if e.HasField("timer_started_event_attributes")
+    ]
+    patience = [one.start_to_fire_timeout.ToTimedelta() for one in timers]
+    assert [one for one in patience if one in waits] == [waits[0], waits[1], waits[1]]
+    number = ids.out_refund_no(ids.out_trade_no(request.order_no, 1), "rest")
+    assert harness.channel.trades[ids.out_trade_no(request.order_no, 1)].refunds == {number: _REST_FEN}
+    harness.assert_money_closed(request.order_no)
