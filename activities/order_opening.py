@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from temporalio import activity
 
-from activities.errors import PlaceUnknownError, SaleBookedMeanwhileError, raise_mapped
+from activities.errors import SaleBookedMeanwhileError
 from activities.order_support import Clock, case_events, event, flag_events, locked, view_of
 from activities.ports import PaymentChannel, Transaction, UnitOfWork
 from activities.records import AttemptRecord, NozzleQuote, OrderPlace, OrderRecord
@@ -112,24 +112,22 @@ class OrderOpeningActivities:
 
     @activity.defn(name=names.ACT_OPEN_SALE)
     def open_sale(self, request: OpenSale) -> OpenedSale:
-        """Store a finished fill as an unpaid order; outside the meter's tolerance nothing is asked for yet (a person decides)."""
+        """Store a finished fill as an unpaid order; outside the meter's tolerance nothing is asked for yet (a person decides).
+
+        A nozzle that nobody has set up is an answer, not an error: the workflow shows it and asks again.
+        """
         sale, now = request.sale, self._clock()
-        try:
-            with self._uow() as tx:
-                known = tx.orders.get_for_update(request.order_no)
-                if known is not None:
-                    return OpenedSale(view=view_of(*known))
-                owner = tx.orders.order_of_sale(sale.natural_key)
-                if owner is not None:
-                    return OpenedSale(owner_order_no=owner)
-                quote = tx.stations.quote_of_device(sale.station_code, sale.node, sale.fp, sale.nozzle, now)
-                if quote is None:
-                    raise PlaceUnknownError(
-                        f"{sale.station_code} node {sale.node} fp {sale.fp} nozzle {sale.nozzle}"
-                    )
-                return OpenedSale(view=self._insert_sale(tx, request.order_no, sale, quote, now))
-        except PlaceUnknownError as error:
-            raise_mapped(error)
+        with self._uow() as tx:
+            known = tx.orders.get_for_update(request.order_no)
+            if known is not None:
+                return OpenedSale(view=view_of(*known))
+            owner = tx.orders.order_of_sale(sale.natural_key)
+            if owner is not None:
+                return OpenedSale(owner_order_no=owner)
+            quote = tx.stations.quote_of_device(sale.station_code, sale.node, sale.fp, sale.nozzle, now)
+            if quote is None:
+                return OpenedSale(place_unknown=True)
+            return OpenedSale(view=self._insert_sale(tx, request.order_no, sale, quote, now))
 
     def _insert_sale(
         self, tx: Transaction, order_no: str, reported: SaleRecord, quote: NozzleQuote, now: datetime
@@ -173,8 +171,6 @@ class OrderOpeningActivities:
             due = order.preset_fen if order.mode is FillMode.PREPAID else order.charge_fen
             if order.status not in _PAYABLE or due <= 0:
                 return BegunAttempt(view=view_of(order, place), refused="not_payable")
-            if len(attempts) >= policy.MOST_ATTEMPTS and request.pay.method is not PayMethod.CASH:
-                return BegunAttempt(view=view_of(order, place), refused="too_many_payments")
             payer = request.pay.auth_code
             if request.pay.method is PayMethod.WECHAT_JSAPI:
                 payer = self._payer(tx, request.pay.driver_id)

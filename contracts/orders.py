@@ -61,10 +61,12 @@ class OpenSale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSale:
-    """The order of a sale; None when another order has the sale already (a report that was told twice)."""
+    """The order of a sale, or why there is none: another order has the sale already (a report that was told twice),
+    or nobody has set up its nozzle (then it may be asked for again)."""
 
     view: OrderView | None = None
     owner_order_no: str = ""
+    place_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

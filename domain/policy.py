@@ -22,6 +22,8 @@ FILL_ATTENTION_AFTER = timedelta(minutes=30)
 """An authorised order without a completion for so long is shown to a person; the hold stays."""
 UNPAID_ATTENTION_AFTER = timedelta(minutes=15)
 """A post-paid sale that nobody pays for so long is shown to a person (drive-off)."""
+PLACE_ASK_LADDER = tuple(timedelta(minutes=m) for m in (1, 10, 60, 360))
+"""When a sale of a nozzle that nobody has set up looks for it again; the last step repeats. Setting one up takes days."""
 STATION_STALE_AFTER = timedelta(seconds=30)
 """A station silent for so long takes no prepaid order: its data are old."""
 

@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.payment import PaymentOutcome, RefundOutcome, RefundRequest
     from contracts.station import SaleRecord
+    from domain import policy
     from domain.order import OrderStatus
 
 Request = TypeVar("Request")
@@ -55,9 +56,12 @@ _NEEDS_PERSON = SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON)
 
 
 class Describe(Protocol):
-    """Returns what ops staff read about an order; `cancel_asked` when somebody asked Temporal to cancel its run."""
+    """Returns what ops staff read about an order, or about a sale that cannot become one yet.
 
-    def __call__(self, view: OrderView, *, cancel_asked: bool = False) -> str:
+    `cancel_asked` when somebody asked Temporal to cancel its run.
+    """
+
+    def __call__(self, about: OrderView | SaleRecord, *, cancel_asked: bool = False) -> str:
         """Return the current details."""
         ...
 
@@ -71,6 +75,10 @@ class OrderDesk:
 
     def __init__(self, describe: Describe) -> None:
         self.view: OrderView | None = None
+        self.unplaced: SaleRecord | None = None
+        """The sale that should open the order, of a nozzle that nobody has set up yet."""
+        self.unopened = ""
+        """Why the order is not open, in words for people, once that is known; commands are refused with it."""
         self.lock = asyncio.Lock()
         self._describe = describe
         self._told_person = False
@@ -96,16 +104,17 @@ class OrderDesk:
             raise OrderStuckError(f"{method.__name__}: {error.cause or error}") from error
 
     def _keep(self, view: OrderView) -> None:
-        self.view = view
+        self.view, self.unplaced, self.unopened = view, None, ""
         if bool(view.needs_person) != self._told_person:
             self._told_person = bool(view.needs_person)
             self.tell(stage=True)
 
     def tell(self, *, stage: bool = False) -> None:
         """Refresh what ops staff read; with `stage` also the search attributes (an upsert costs a write, so seldom)."""
-        if self.view is None:
+        about = self.view or self.unplaced
+        if about is None:
             return
-        workflow.set_current_details(self._describe(self.view, cancel_asked=self._cancel_asked))
+        workflow.set_current_details(self._describe(about, cancel_asked=self._cancel_asked))
         if stage:
             workflow.upsert_search_attributes(
                 [_STAGE.value_set(self.view.status.value), _NEEDS_PERSON.value_set(self._told_person)]
@@ -121,15 +130,39 @@ class OrderDesk:
         """Open a prepaid order, or learn why not."""
         opened = await self._run(OrderOpeningActivities.open_order, OpenOrder(start=start))
         if opened.view is not None:
+        else:
+            self.unopened = "订单没有开立"
             self._keep(opened.view)
         return opened
 
     async def open_sale(self, order_no: str, sale: SaleRecord) -> bool:
-        """Open a post-paid order from its sale; False when another order has the sale already."""
-        opened = await self._run(OrderOpeningActivities.open_sale, OpenSale(order_no=order_no, sale=sale))
-        if opened.view is not None:
-            self._keep(opened.view)
-        return opened.view is not None
+        """Open a post-paid order from its sale; False when another order has the sale already.
+
+        Fuel at a nozzle that nobody has set up is a person's matter; it is asked for again, ever more seldom.
+        """
+        ladder, asked = policy.PLACE_ASK_LADDER, 0
+        while True:
+            request = OpenSale(order_no=order_no, sale=sale)
+            opened = await self._run(OrderOpeningActivities.open_sale, request)
+            if opened.view is not None:
+                self._keep(opened.view)
+                return True
+            if not opened.place_unknown:
+                self.unopened = f"加注记录已属于订单 {opened.owner_order_no}"
+                return False
+            if self.unplaced is None:
+                self._show_unplaced(sale)
+            await workflow.sleep(ladder[min(asked, len(ladder) - 1)], summary="平台没有这支枪，到点再查")
+            asked += 1
+
+    def _show_unplaced(self, sale: SaleRecord) -> None:
+        """Ask ops staff to set up the nozzle of a sale: there is no order yet that the console could show."""
+        self.unplaced, self.unopened, self._told_person = sale, "平台没有这支枪，订单尚未开立", True
+        workflow.logger.warning(
+            "a sale of a nozzle that nobody has set up: %s node %d fp %d nozzle %d",
+            *(sale.station_code, sale.node, sale.fp, sale.nozzle),
+        )
+        self.tell(stage=True)
 
     async def begin_attempt(self, command_id: str, pay: PayCommand) -> BegunAttempt:
         """Add a payment attempt."""

@@ -4,6 +4,7 @@ import asyncio
 
 from temporalio import workflow
 
+from temporalio.exceptions import ApplicationError
 from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
 from workflows.order_desk import Background, OrderDesk
 from workflows.payment_desk import PaymentDesk, Shut
@@ -277,8 +278,13 @@ class PersonDesk:
         return self._desk.order.status in (S.REFUNDING, S.REFUNDED)
 
     async def _opened(self) -> None:
-        """Wait until the order is open: a command may arrive on the first workflow task."""
-        await workflow.wait_condition(lambda: self._desk.view is not None)
+        """Wait until the order is open: a command may arrive on the first workflow task.
+
+        Raises ApplicationError when it is not, or not yet: cash that is recorded hours later is worse than a refusal.
+        """
+        await workflow.wait_condition(lambda: self._desk.view is not None or bool(self._desk.unopened))
+        if self._desk.view is None:
+            raise ApplicationError(self._desk.unopened, type="NOT_OPEN", non_retryable=True)
 
     def _fuel_flowed(self) -> CommandAnswer:
         """Refuse a cancel: the sale is here and only waits to be settled, or for a person to decide its amount."""

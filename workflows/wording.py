@@ -1,11 +1,16 @@
 """What ops staff read in the Temporal UI: where an order is, what it waits for, who can move it (Markdown, Chinese)."""
 
+from datetime import timedelta
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from contracts.orders import OrderView
+    from contracts.station import SaleRecord
+    from domain import policy
     from domain.money import yuan
     from domain.order import FillMode, OrderStatus
+    from domain.quantity import quantity_text
 
 WAITS_FOR: dict[OrderStatus, tuple[str, str]] = {
     OrderStatus.AWAITING_PAYMENT: ("顾客付款", "顾客；收银员可取消或收现金"),
@@ -56,10 +61,38 @@ CANCEL_IGNORED_ZH = (
     "- **有人在此请求取消，未执行**：请在控制台或收银台取消订单（cancel 命令），"
     "油机授权和款项随之处理；仅在核实款项和油机后才可终止（terminate）"
 )
+UNPLACED_CANCEL_IGNORED_ZH = "- **有人在此请求取消，未执行**：油已加出，加注记录须保留到开单"
 
 
-def details(view: OrderView, *, cancel_asked: bool = False) -> str:
-    """Return the current details of an order as Markdown: first what a person has to do, then what happens by itself."""
+def details(about: OrderView | SaleRecord, *, cancel_asked: bool = False) -> str:
+    """Return current details as Markdown: first what a person has to do, then what happens by itself.
+
+    About an order, or about a sale of a nozzle that nobody has set up.
+    """
+    if isinstance(about, SaleRecord):
+        return _details_of_unplaced(about, cancel_asked=cancel_asked)
+    return _details_of_order(about, cancel_asked=cancel_asked)
+
+
+def _details_of_unplaced(sale: SaleRecord, *, cancel_asked: bool) -> str:
+    """Return what to set up, by the dispenser's own numbers, and the fuel that waits for it."""
+    return "\n".join(
+        [
+            "**加注记录已到，尚未开单**",
+            "",
+            *([UNPLACED_CANCEL_IGNORED_ZH] if cancel_asked else []),
+            "- **需要人工**：平台没有这支枪：请在平台设置下列油枪",
+            f"- 等待：油枪设置完成；系统到点再查（间隔渐长，最长 {policy.PLACE_ASK_LADDER[-1] // timedelta(hours=1)} 小时），随后自动开单",
+            "- 谁能推动：运营管理员；开单之前，控制台和收银台看不到本笔加注",
+            f"- 油站 {sale.station_code}，节点 {sale.node}，加注点 {sale.fp - 0x20}（设备地址 {sale.fp:#04x}），"
+            f"设备枪号 {sale.nozzle}",
+            f"- 加注 {quantity_text(sale.quantity_milli)} {sale.unit.label_zh}，油机金额 {yuan(sale.amount_fen)} 元，"
+            f"单价 {yuan(sale.price_fen_per_unit)} 元，记录号 {sale.natural_key}",
+        ]
+    )
+
+
+def _details_of_order(view: OrderView, *, cancel_asked: bool) -> str:
     lines = [f"**{view.status.label_zh}**（{view.status}）", ""]
     if cancel_asked:
         lines.append(CANCEL_IGNORED_ZH)

@@ -286,18 +286,6 @@ async def test_a_screen_cannot_wear_an_order_out_with_payments(
     assert (await handle.result()).status == "completed"
 
 
-async def test_a_sale_of_an_unknown_nozzle_waits_in_long_steps(harness: Harness) -> None:
-    handle = await harness.start_sale(harness.sale(nozzle=7))
-    for _ in range(100):
-        history = await handle.fetch_history()
-        started = [e for e in history.events if e.HasField("timer_started_event_attributes")]
-        timers = [e.timer_started_event_attributes for e in started]
-        if timers:
-            break
-        await asyncio.sleep(0.1)
-    assert timers[0].start_to_fire_timeout.ToTimedelta() >= timedelta(minutes=5)
-
-
 async def test_a_close_that_stays_unknown_is_tried_ever_more_seldom(
     skipping: Harness, time_skipping_env: WorkflowEnvironment
 ) -> None:
