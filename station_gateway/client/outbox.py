@@ -1,4 +1,4 @@
-"""What the station must not forget: finished sales, open authorisations, command results, totalisers.
+"""What the station must not forget: finished sales, what is not cleared yet, authorisations, results, totalisers.
 
 SQLite in WAL mode. Money is written with `synchronous=FULL`: when a call returns, the row survives a power
 cut, and only then is a dispenser's transaction cleared. Acknowledgements go through a second connection with
@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS event (
     device TEXT NOT NULL, body TEXT NOT NULL, created_ms INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, acked_ms INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
+CREATE INDEX IF NOT EXISTS event_rebuilt ON event (seq) WHERE json_extract(body, '$.e') = 'synthesised';
+CREATE TABLE IF NOT EXISTS uncleared (
+    node INTEGER NOT NULL, fp INTEGER NOT NULL, sequence INTEGER NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (node, fp, sequence)) STRICT;
 CREATE TABLE IF NOT EXISTS authorisation (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, order_no TEXT NOT NULL,
     command_id TEXT NOT NULL, price_fen INTEGER NOT NULL, total_before INTEGER,
@@ -81,13 +85,20 @@ class Outbox:
         now_ms: int,
         closes: OpenAuthorisation | None = None,
         result: CommandResult | None = None,
+        content: str | None = None,
     ) -> bool:
         """Store a sale, end its authorisation, move the totaliser; return False for a sale known before.
 
         A sale known before changes nothing: the authorisation that is open now waits for a sale of its own.
+        `content` is the transaction that the sale was read from, remembered until the device has cleared it.
         `result` is stored too when the authorisation was never confirmed: the sale is the answer.
         """
         with _transaction(self._durable) as db:
+            if content is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO uncleared VALUES (?, ?, ?, ?)",
+                    (sale.node, sale.fp, sale.sequence, content),
+                )
             new = db.execute(
                 "INSERT INTO event (natural_key, lane, device, body, created_ms) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (natural_key) DO NOTHING",
@@ -133,6 +144,17 @@ class Outbox:
         row = self._durable.execute("SELECT 1 FROM event WHERE natural_key = ?", (natural_key,)).fetchone()
         return row is not None
 
+    def rebuilt_order(self, sale: SaleRecord) -> str | None:
+        """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range."""
+        row = self._durable.execute(
+            "SELECT json_extract(body, '$.o') FROM event WHERE json_extract(body, '$.e') = 'synthesised'"
+            " AND json_extract(body, '$.n') = ? AND json_extract(body, '$.f') = ?"
+            " AND json_extract(body, '$.z') = ?"
+            " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') >= ? ORDER BY seq DESC",
+            (sale.node, sale.fp, sale.nozzle, sale.totaliser_after_milli, sale.totaliser_after_milli),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def has_fuel_of(self, order_no: str) -> bool:
         """Return whether a sale with fuel, or one that cannot exclude fuel, is stored for an order."""
         row = self._durable.execute(
@@ -147,6 +169,27 @@ class Outbox:
         with _transaction(self._relaxed) as db:
             db.execute("DELETE FROM event WHERE acked_ms < ?", (before_ms,))
             db.execute("DELETE FROM result WHERE reported_ms < ?", (before_ms,))
+
+    # -- transactions that a device still keeps ----------------------------------------------------
+
+    def is_uncleared(self, node: int, fp: int, sequence: int, content: str) -> bool:
+        """Return whether this very transaction is stored already and only waits for the device to clear it."""
+        row = self._durable.execute(
+            "SELECT 1 FROM uncleared WHERE node = ? AND fp = ? AND sequence = ? AND content = ?",
+            (node, fp, sequence, content),
+        ).fetchone()
+        return row is not None
+
+    def cleared(self, node: int, fp: int, sequence: int | None = None) -> None:
+        """The device has cleared a transaction (None: all of the point's): the next one like it is another sale.
+
+        Losing this at a power cut is harmless: the next connection finds the device's buffer empty.
+        """
+        with _transaction(self._relaxed) as db:
+            db.execute(
+                "DELETE FROM uncleared WHERE node = ? AND fp = ? AND sequence = coalesce(?, sequence)",
+                (node, fp, sequence),
+            )
 
     # -- authorisations ----------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """One fuelling point as the controller sees it: its state, its open authorisation, its finished sales.
 
 A finished transaction is read, written durably to the outbox, and only then cleared on the device, so a crash
-at any instant leaves it at least in one of the two. While the point is not `ready` (just connected) nothing
-is commanded: state, unpaid transactions and totalisers are read first.
+at any instant leaves it at least in one of the two; the outbox knows it again when it is in both. While the
+point is not `ready` (just connected) nothing is commanded: state, unpaid transactions and totalisers are read
+first.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
     SALE_IDS,
     PointKey,
+    content_of,
     sale_of_transaction,
     synthesised_sale,
     zero_sale,
@@ -82,7 +84,6 @@ class Point:
         self._on_result = on_result
         self._running: tuple[int, int] | None = None
         self._collecting: set[int] = set()
-        self._stuck: dict[int, dict[int, bytes]] = {}
         self._expects_sale = False
         self._timed_out = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -228,6 +229,8 @@ class Point:
         """Collect until the buffer is empty; then the next transaction of a release can only be its own."""
         for _ in range(RECOVERY_LIMIT):
             found = await self._collect(0, recovered=recovered)
+            if found is Found.NONE:
+                self.outbox.cleared(self.key.node, self.key.fp)
             if found is not Found.CLEARED:
                 return found is Found.NONE
         return False
@@ -241,16 +244,14 @@ class Point:
         state = values.get(TransactionId.STATE, b"\0")[-1]
         if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
             return Found.NONE
-        fields = {key: value for key, value in values.items() if key != TransactionId.STATE}
-        if self._stuck.get(real) != fields:
+        if not self.outbox.is_uncleared(self.key.node, self.key.fp, real, content_of(values)):
             await self._store(real, values, recovered=recovered)
         cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
         if cleared.ack != ACK_OK:
-            self._stuck[real] = fields
             CLEARS_REFUSED.labels(self.key.node, self.key.fp).inc()
             log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
             return Found.STUCK
-        self._stuck.pop(real, None)
+        self.outbox.cleared(self.key.node, self.key.fp, real)
         return Found.CLEARED
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
@@ -268,21 +269,24 @@ class Point:
             opened=opened,
             recovered=recovered,
         )
-        self._commit(sale, opened)
+        rebuilt = self.outbox.rebuilt_order(sale)
+        if rebuilt is not None:  # its order ended by the totaliser: a person decides about the two records
+            sale, opened = replace(sale, order_no=rebuilt), None
+        self._commit(sale, opened, content_of(values))
 
-    def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None) -> None:
+    def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None, content: str | None = None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
         result = None
         if opened is not None and not opened.confirmed:
             result = _accepted(opened)
         now_ms = int(self.now().timestamp() * 1000)
-        new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result)
+        new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result, content=content)
         if not new:
             log.info("point.sale.again", key=sale.natural_key)
             return
         if opened is not None:
             self.opened = None
-        self._expects_sale = False
+        self._expects_sale = self.opened is not None
         self._timed_out = False
         log.info(
             "point.sale",

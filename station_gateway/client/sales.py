@@ -68,6 +68,8 @@ def sale_of_transaction(
 ) -> SaleRecord:
     """Return the sale of a TR_DAT answer; `total_after_milli` is used when the record carries no totaliser.
 
+    Without a totaliser and a time in the record the key says how things were when it was read: whoever reads the
+    record again has to know that it is the same one (`Outbox.is_uncleared`).
     Raises IfsfError when an indispensable field is missing or unreadable.
     """
     try:
@@ -81,7 +83,7 @@ def sale_of_transaction(
     before, after = values.get(TransactionId.TOTAL_BEFORE), values.get(TransactionId.TOTAL_AFTER)
     total_after = decode_scaled(after, 3) if after else total_after_milli
     return SaleRecord(
-        natural_key=natural_key(point, sequence, _mark(values, total_after)),
+        natural_key=natural_key(point, sequence, _mark(values, total_after, now)),
         station_code=point.station_code,
         node=point.node,
         fp=point.fp,
@@ -101,11 +103,23 @@ def sale_of_transaction(
     )
 
 
-def _mark(values: dict[int, bytes], total_after: int | None) -> str:
-    """What tells two sales with the same sequence apart: the record's totaliser, else its time, else ours."""
-    if TransactionId.TOTAL_AFTER not in values and TransactionId.TIME in values:
-        return f"t{values.get(TransactionId.DATE, b'').hex()}{values[TransactionId.TIME].hex()}"
-    return str(total_after if total_after is not None else 0)
+def _mark(values: dict[int, bytes], total_after: int | None, now: datetime) -> str:
+    """What tells two sales with the same sequence apart.
+
+    The record's totaliser, else its time, else our reading of the totaliser, else when we first read the record.
+    A totaliser of nothing and a nonsense clock tell nothing apart.
+    """
+    if total_after and TransactionId.TOTAL_AFTER in values:
+        return str(total_after)
+    if device_time(values) is not None:
+        return f"t{values[TransactionId.DATE].hex()}{values[TransactionId.TIME].hex()}"
+    return str(total_after) if total_after else f"r{int(now.timestamp() * 1000)}"
+
+
+def content_of(values: dict[int, bytes]) -> str:
+    """Return what a transaction says, but for its state: two equal texts of a sequence are one transaction."""
+    told = sorted((number, value) for number, value in values.items() if number != TransactionId.STATE)
+    return ".".join(f"{number:02x}{value.hex()}" for number, value in told)
 
 
 def _reason(values: dict[int, bytes]) -> EndReason:

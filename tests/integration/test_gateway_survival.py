@@ -50,6 +50,7 @@ def failures() -> float:
         "depth",
         "set_total",
         "add_sale",
+        "cleared",
     ],
 )
 async def test_a_full_disk_for_a_moment_ends_neither_a_dispenser_nor_the_uplink(

@@ -32,6 +32,10 @@ class Device(DispenserLink):
         super().__init__(node=1, controller=_CONTROLLER, answer_timeout_s=1.0, on_message=lambda _: None)
         self.state = IDLE
         self.clear_code = 0
+        self.loses_clear = False
+        """The wire is lost when the next transaction is to be cleared: the device never hears of it."""
+        self.loses_clear_answer = False
+        """The wire is lost after the next clear: the device has done it, and nobody hears of that."""
         self.buffer: list[tuple[int, int, int, int]] = []
         """(sequence, fen, hundredths of a litre, totaliser after it in thousandths)."""
         self.total: bytes | None = self.meter(1_000_000)
@@ -60,9 +64,7 @@ class Device(DispenserLink):
     async def write(self, database: bytes, *items: tuple[int, bytes]) -> Message:
         ids = [number for number, _ in items]
         if len(database) == 4 and TransactionId.CLEAR in ids:
-            if self.clear_code:
-                return self._ack(5, ((TransactionId.CLEAR, self.clear_code),))
-            self.buffer = [one for one in self.buffer if transaction_db(FP, one[0]) != database]
+            return self._clear(database)
         if FpId.RELEASE in ids:
             self.releases += 1
             self.state = AUTHORISED
@@ -70,6 +72,18 @@ class Device(DispenserLink):
                 raise LinkError("no answer")
         if FpId.TERMINATE in ids:
             self.state = IDLE
+        return self._ack()
+
+    def _clear(self, database: bytes) -> Message:
+        if self.clear_code:
+            return self._ack(5, ((TransactionId.CLEAR, self.clear_code),))
+        if self.loses_clear:
+            self.loses_clear = False
+            raise LinkError("connection lost")
+        self.buffer = [one for one in self.buffer if transaction_db(FP, one[0]) != database]
+        if self.loses_clear_answer:
+            self.loses_clear_answer = False
+            raise LinkError("connection lost")
         return self._ack()
 
     async def read(self, database: bytes, ids: bytes) -> Message:

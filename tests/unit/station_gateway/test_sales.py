@@ -1,6 +1,6 @@
 """What a dispenser's transaction becomes; the bytes are those of the captured transaction 2997."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,7 +8,13 @@ from contracts.station import EndReason
 from domain.quantity import Unit
 from station_gateway.client.config import NozzleConfig, PointConfig
 from station_gateway.client.outbox import OpenAuthorisation
-from station_gateway.client.sales import PointKey, sale_of_transaction, synthesised_sale, zero_sale
+from station_gateway.client.sales import (
+    PointKey,
+    content_of,
+    sale_of_transaction,
+    synthesised_sale,
+    zero_sale,
+)
 from station_gateway.protocols.ifsf.errors import IfsfError
 
 NOW = datetime(2026, 8, 1, 4, tzinfo=UTC)
@@ -66,6 +72,40 @@ def test_end_reasons(error: bytes, reason: str) -> None:
         POINT, 1, read(x0C=error), now=NOW, total_after_milli=None, opened=None, recovered=True
     )
     assert (recovered.end_reason, recovered.offline) == (EndReason.RECOVERED, True)
+
+
+NAMELESS: dict[str, bytes | None] = {"xCA": None, "xCB": None, "xCC": None, "xCD": None}
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        pytest.param(NAMELESS, id="neither totaliser nor time"),
+        pytest.param(
+            NAMELESS | {"xCD": bytes.fromhex("0a000000000000")}, id="a totaliser that stays at nothing"
+        ),
+        pytest.param(NAMELESS | {"xCA": bytes(4), "xCB": bytes(3)}, id="a clock that was never set"),
+    ],
+)
+@pytest.mark.parametrize("total", [None, 0])
+def test_what_is_the_same_in_every_record_is_no_key(
+    nothing: dict[str, bytes | None], total: int | None
+) -> None:
+    """Else a sale is taken for another one with its sequence number, 9999 sales earlier, and is lost."""
+    first, wrapped = (
+        sale_of_transaction(
+            POINT, 1, read(**nothing), now=when, total_after_milli=total, opened=None, recovered=False
+        ).natural_key
+        for when in (NOW, NOW + timedelta(days=20))
+    )
+    assert first != wrapped
+    assert first == "ST-9-21-0001-r1785556800000"
+
+
+def test_a_transaction_is_the_same_whatever_its_state_is() -> None:
+    assert content_of(read(x15=b"\x02")) == content_of(read(x15=b"\x03"))
+    assert content_of(read()) != content_of(read(x05=bytes.fromhex("0600005001")))
+    assert content_of(read()) != content_of(read(xCB=None))
 
 
 def test_key_without_totaliser_uses_the_device_time_and_then_our_reading() -> None:
