@@ -1,6 +1,10 @@
 """Fuel on an order whose money is already on its way back has an order of its own at once, not only at the end."""
 
+import pytest
+
+from contracts.fill import ResolveAction
 from contracts.payment import RefundOutcome
+from contracts.station import EndReason
 from domain import ids
 from domain.payment import RefundKind
 from tests.workflows.harness import Harness
@@ -29,3 +33,18 @@ async def test_fuel_on_an_order_whose_amount_waits_has_an_order(harness: Harness
     await harness.complete(handle, second)
     await harness.until(ids.order_no_of_sale(second.natural_key), "unpaid", needs="unexpected")
     assert harness.order(request.order_no)["needs_person"] == "amount_mismatch"
+
+
+@pytest.mark.feature("003-D3")
+async def test_the_transaction_of_a_rebuilt_sale_is_charged_by_nobody_but_a_person(harness: Harness) -> None:
+    """The same fuel twice: the order waits for its rebuilt sale, the transaction told late waits beside it."""
+    request, handle = await harness.start_authorised()
+    rebuilt = harness.sale(order_no=request.order_no, end_reason=EndReason.SYNTHESISED)
+    await harness.complete(handle, rebuilt)
+    await harness.until(request.order_no, "authorised", needs="synthesised")
+    told_late = harness.sale(order_no=request.order_no)
+    await harness.complete(handle, told_late)
+    own = await harness.until(ids.order_no_of_sale(told_late.natural_key), "unpaid", needs="unexpected")
+    assert own["charge_fen"] == 0
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_DEVICE_AMOUNT)).ok
+    assert (await handle.result()).charge_fen == rebuilt.amount_fen
