@@ -11,6 +11,9 @@ from station_gateway.client.config import ClientConfig
 from station_gateway.client.uplink import UplinkError
 from station_gateway.protocols.uplink import coap
 
+_ANSWER_REPEATS = 2
+"""Repeats of a held answer that are waited for; one that is given up is asked for again, and nothing is lost by it."""
+
 
 class CoapPoster:
     """Posts to the gateway server. A failure is only reported: retries belong to the outbox."""
@@ -21,6 +24,7 @@ class CoapPoster:
         self._context = context
         self._tuning = coap.tuning(ack_timeout_s=config.ack_timeout_s, max_retransmit=config.max_retransmit)
         self._span_s = coap.span_s(config.ack_timeout_s, config.max_retransmit)
+        self._answer_span_s = coap.span_s(config.ack_timeout_s, _ANSWER_REPEATS)
 
     @classmethod
     async def open(cls, config: ClientConfig) -> "CoapPoster":
@@ -45,12 +49,17 @@ class CoapPoster:
         coap.release_context(self._context.client_credentials.pop("*"))
 
     async def post(self, path: str, body: bytes, *, wait_s: float = 0.0) -> bytes:
-        """Return the answer's body. Raises UplinkError on silence, on a refusal and on a broken protection."""
+        """Return the answer's body. Raises UplinkError on silence, on a refusal and on a broken protection.
+
+        A held request is given up soon after its time: a server that was restarted has acknowledged it and forgotten
+        it, and until the next one comes, no command reaches the station.
+        """
+        patience_s = wait_s + self._answer_span_s if wait_s else self._span_s
         message = aiocoap.Message(
             code=aiocoap.POST, uri=self._base + path, payload=body, transport_tuning=self._tuning
         )
         try:
-            async with asyncio.timeout(self._span_s + wait_s):
+            async with asyncio.timeout(patience_s):
                 answer = await self._context.request(message, handle_blockwise=False).response
         except TimeoutError as error:
             raise UplinkError("no answer") from error

@@ -42,6 +42,10 @@ COMMANDS = Counter("jiazhu_gateway_commands", "Commands by their end", ["state"]
 LINKS = Gauge("jiazhu_gateway_stations_polling", "Stations whose long poll is open")
 
 
+class HubStoppedError(Exception):
+    """The server is stopping: the station asks again, and meets the next one."""
+
+
 class StationSession:
     """What the server knows of one station while it runs."""
 
@@ -86,13 +90,15 @@ class CommandHub:
         self._sessions: dict[str, StationSession] = {}
         self._answers: dict[str, asyncio.Future[CommandResult]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to tell late results."""
         self._spawn(self._relay())
 
     async def stop(self) -> None:
-        """End all long polls."""
+        """Answer all long polls and hold no other: a station would wait for a poll that nobody remembers."""
+        self._stopping = True
         for session in self._sessions.values():
             session.wake()
         for task in tuple(self._tasks):
@@ -161,7 +167,9 @@ class CommandHub:
     # -- from the station ------------------------------------------------------------------------------
 
     async def exchange(self, station_code: str, body: bytes) -> bytes:
-        """Take a station's results, hold the answer until there is a command. Raises BodyError."""
+        """Take a station's results, hold the answer until there is a command. Raises BodyError, HubStoppedError."""
+        if self._stopping:
+            raise HubStoppedError
         values = loads(body)
         try:
             boot, depth, hold_s = whole(values["b"]), whole(values["n"]), whole(values["w"]) / 1000

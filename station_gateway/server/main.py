@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 _MOST_COMMANDS = 500
 _POLLERS = 2
+_CLOSING_S = 0.3
+"""How long the answers of ended polls have to leave before the sockets close."""
 
 
 def _now() -> datetime:
@@ -92,8 +94,9 @@ class GatewayServer:
             async with self.worker:
                 await until()
         finally:
-            await self.coap.close()
             await self.hub.stop()
+            await asyncio.sleep(_CLOSING_S)
+            await self.coap.close()
             await self.inbox.stop()
             self.contexts.close()
 

@@ -17,7 +17,7 @@ from station_gateway.protocols.uplink import coap
 from station_gateway.protocols.uplink.bodies import COMMANDS_PATH, EVENTS_PATH, BodyError
 from station_gateway.server.contexts import StationContexts
 from station_gateway.server.door import MOST_MESSAGE, REQUESTS, Door, ProtectedSite
-from station_gateway.server.hub import CommandHub
+from station_gateway.server.hub import CommandHub, HubStoppedError
 from station_gateway.server.inbox import SaleInbox
 from station_gateway.server.rate import OverLimitError
 
@@ -58,6 +58,9 @@ class StationResource(resource.Resource):  # type: ignore[misc]
             REQUESTS.labels(self._path, "limited").inc()
             log.warning("gateway.station.limited", station=claims[0], retry_s=problem.retry_s)
             return aiocoap.Message(code=aiocoap.SERVICE_UNAVAILABLE, max_age=math.ceil(problem.retry_s))
+        except HubStoppedError as problem:
+            REQUESTS.labels(self._path, "stopping").inc()
+            raise error.ServiceUnavailable from problem
         except SQLAlchemyError as problem:
             REQUESTS.labels(self._path, "unavailable").inc()
             log.error("gateway.database.unavailable", error=type(problem).__name__)

@@ -283,7 +283,15 @@ class Rig:
         self.hub, self._stop_server = hub, stop
         return hub
 
+    async def end_server(self) -> None:
+        """End the server as its process does when it is asked to: open polls are answered first."""
+        assert self.hub is not None
+        await self.hub.stop()
+        await asyncio.sleep(0.3)
+        await self.stop_server()
+
     async def stop_server(self) -> None:
+        """End the server in the middle of everything, as a kill would."""
         if self._stop_server is not None:
             await self._stop_server()
             self._stop_server = None

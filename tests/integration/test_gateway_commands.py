@@ -119,6 +119,22 @@ async def test_a_command_of_an_earlier_server_is_delivered_by_the_next_one(tmp_p
         await rig.stop()
 
 
+@pytest.mark.feature("003-D4")
+@pytest.mark.parametrize(("asked", "hold_s"), [(True, 20.0), (False, 3.0)])
+async def test_the_next_server_is_polled_soon(tmp_path: Path, asked: bool, hold_s: float) -> None:
+    """A server that is asked to end answers its polls; of one that was killed they are given up after their time."""
+    async with running(tmp_path, client_options={"poll_hold_s": hold_s}) as rig:
+        first = rig.hub
+        assert first is not None
+        await eventually(lambda: first._session(STATION).waiter, what="an open poll")
+        await asyncio.sleep(0.3)  # the server has acknowledged the poll by now
+        await (rig.end_server() if asked else rig.stop_server())
+        hub = await rig.start_server()
+        async with asyncio.timeout(hold_s / 2 if asked else hold_s + 3):
+            result = await hub.send(authorise_command("P-AFTER", expires_in_s=30))
+        assert result.state is CommandState.ACCEPTED
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
