@@ -131,6 +131,8 @@ def _version_shown(stations: Stations, sale: SaleRecord, quote: NozzleQuote, now
 
 def _why(flag: SaleFlag, sale: SaleRecord, reported: SaleRecord, unit: str, price_fen_per_unit: int) -> str:
     """Return a flag in words for the story; empty for those that have a line of their own."""
+    if reported.end_reason is EndReason.SYNTHESISED and not reported.quantity_milli:
+        return "油机丢失交易，泵码缺失：是否出油、出油多少不明，待人工核定（未出油则核定为 0 元）"
     match flag:
         case SaleFlag.PRICE_MISMATCH:
             return f"油机单价 {yuan(sale.price_fen_per_unit)} 元，平台单价 {yuan(price_fen_per_unit)} 元，待人工核定"

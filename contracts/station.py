@@ -56,6 +56,11 @@ class SaleRecord:
     device_time: datetime | None = None
     offline: bool = False
 
+    @property
+    def may_be_fuel(self) -> bool:
+        """Return whether fuel flowed or nobody knows: only a sale of nothing that was seen to be nothing is not."""
+        return bool(self.quantity_milli or self.amount_fen) or self.end_reason is EndReason.SYNTHESISED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthoriseCommand:

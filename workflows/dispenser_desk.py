@@ -34,8 +34,8 @@ class DispenserDesk:
 
     @property
     def fuel_is_known(self) -> bool:
-        """Return whether a sale says by quantity or money that fuel flowed for this order, settled or not."""
-        return self.sale is not None and (self.sale.quantity_milli > 0 or self.sale.amount_fen > 0)
+        """Return whether a sale says that fuel flowed for this order, or that nobody knows; settled or not."""
+        return self.sale is not None and self.sale.may_be_fuel
 
     def sale_arrived(self, sale: SaleRecord) -> None:
         """Take a sale; the same natural key counts once. One of another station settles nothing here."""
@@ -47,7 +47,7 @@ class DispenserDesk:
         foreign = view is not None and view.station_code != sale.station_code
         if self.sale is None and not ended and not foreign and not self._opened_by_sale:
             self.sale = sale
-        elif sale.quantity_milli:
+        elif sale.may_be_fuel:
             self.late_sales.append(sale)
 
     def answer_arrived(self, result: CommandResult) -> None:

@@ -277,7 +277,7 @@ class FillAndPay:
     def _let_go_of_sale(self) -> None:
         """The order's own sale came while its money was already on its way back: it needs an order of its own too."""
         sale = self._dispenser.sale
-        if sale is not None and not self._desk.order.charge_fen and sale.quantity_milli:
+        if sale is not None and not self._desk.order.charge_fen and sale.may_be_fuel:
             self._dispenser.late_sales.append(sale)
             self._dispenser.sale = None
 

@@ -81,7 +81,7 @@ def _details_of_unplaced(sale: SaleRecord, *, cancel_asked: bool) -> str:
             "**加注记录已到，尚未开单**",
             "",
             *([UNPLACED_CANCEL_IGNORED_ZH] if cancel_asked else []),
-            "- **需要人工**：平台没有这支枪：请在平台设置下列油枪",
+            "- **需要人工**：平台没有这支枪，或其油品在本站没有价格：请在平台设置下列油枪",
             f"- 等待：油枪设置完成；系统到点再查（间隔渐长，最长 {policy.PLACE_ASK_LADDER[-1] // timedelta(hours=1)} 小时），随后自动开单",
             "- 谁能推动：运营管理员；开单之前，控制台和收银台看不到本笔加注",
             f"- 油站 {sale.station_code}，节点 {sale.node}，加注点 {sale.fp - 0x20}（设备地址 {sale.fp:#04x}），"

@@ -50,11 +50,11 @@ class TemporalDesk:
     async def tell_sale(self, sale: SaleRecord) -> str:
         """Return SIGNALLED, STARTED, or why there was nothing to tell. Raises DeskError.
 
-        A sale whose order has already ended is fuel that nobody paid: it becomes a post-paid order of its own.
+        A sale whose order has already ended is fuel that nobody paid, or may be: it becomes a post-paid order of its own.
         """
         if sale.order_no is not None and await self._signal(sale.order_no, SIGNAL_FILL_COMPLETED, sale):
             return SIGNALLED
-        if sale.quantity_milli == 0:
+        if not sale.may_be_fuel:
             return ZERO if sale.order_no is None else ENDED
         await self._start(sale)
         return STARTED

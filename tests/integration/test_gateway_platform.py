@@ -161,8 +161,12 @@ async def test_what_workflows_are_told(temporal_client: Client) -> None:
             assert list(await handle.result()) == [[key], ["expired"]]
         await desk.tell_result(report)
 
-        assert await desk.tell_sale(sale(key + "z", order_no=order, quantity_milli=0)) == ENDED
-        assert await desk.tell_sale(sale(key + "z", quantity_milli=0)) == ZERO
+        nothing = {"quantity_milli": 0, "amount_fen": 0}
+        assert await desk.tell_sale(sale(key + "z", order_no=order, **nothing)) == ENDED
+        assert await desk.tell_sale(sale(key + "z", **nothing)) == ZERO
+        unknown = sale(key + "u", order_no=order, end_reason=EndReason.SYNTHESISED, **nothing)
+        assert await desk.tell_sale(unknown) == STARTED
+        assert await desk.tell_sale(sale(key + "m", quantity_milli=0)) == STARTED
 
         late = sale(key + "late", order_no=order)
         assert await desk.tell_sale(late) == STARTED
