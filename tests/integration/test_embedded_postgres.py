@@ -72,11 +72,11 @@ def test_a_deep_folder_gets_a_short_socket_path(folder: Path) -> None:
 
 
 def test_an_interrupted_first_start_is_repeated(folder: Path) -> None:
-    data = folder / "postgres"
-    (data / "base").mkdir(parents=True)
-    (data / "half-written.conf").write_text("x", encoding="utf-8")
-    cluster = EmbeddedPostgres(data)
-    _started(cluster, folder / "logs").stop()
+    half = folder / "postgres.new"
+    (half / "base").mkdir(parents=True)
+    (half / "half-written.conf").write_text("x", encoding="utf-8")
+    _started(EmbeddedPostgres(folder / "postgres"), folder / "logs").stop()
+    assert not half.exists()
 
 
 def test_others_cannot_enter_the_socket_folder(folder: Path) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from db.session import make_engine
 from workers.embedded.process import Child, ServiceSpec, StackError, python, run_to_end, wait_until
@@ -155,10 +155,17 @@ class EmbeddedPostgres:
         return any(one.exists() and not one.stat().st_mode & stat.S_IXOTH for one in folders)
 
     def _initialise(self) -> None:
-        for old in self.folder.iterdir():  # an initdb that was interrupted
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-        self._own(self.folder)
-        command = [str(programs() / "initdb"), "-D", str(self.folder), "-U", "postgres", "--auth=trust"]
+        """Make the cluster beside its place and move it there whole: an interrupted one never stands in it.
+
+        Raises StackError when the place holds anything: it may be somebody's, or a cluster that lost a file.
+        """
+        if any(self.folder.iterdir()):
+            raise StackError(f"{self.folder} holds files but no database: choose another data folder")
+        making = self.folder.with_name(f"{self.folder.name}.new")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        self._own(making)
+        command = [str(programs() / "initdb"), "-D", str(making), "-U", "postgres", "--auth=trust"]
         command += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         log_folder = self.folder.parent / "logs"
         once = ServiceSpec(
@@ -172,6 +179,7 @@ class EmbeddedPostgres:
         if not wait_until(lambda: not child.running, 60) or child.exit_code != 0:
             child.kill()
             raise StackError(f"initdb failed:\n{child.last_lines()}")
+        making.replace(self.folder)
         os.sync()
 
     def _end_stale_server(self) -> None:
@@ -225,7 +233,13 @@ def run_migrations(
 
 
 def check_answers(database_url: str) -> None:
-    """Raise StackError with one line when a database of somebody else does not let us in."""
+    """Raise StackError with one line when a database of somebody else does not let us in, or is none of ours."""
+    try:
+        driver = make_url(database_url).drivername
+    except ArgumentError:
+        driver = ""
+    if driver != "postgresql+psycopg":
+        raise StackError("DATABASE_URL is not postgresql+psycopg://user:password@host:port/database")
     engine = make_engine(database_url, pool_size=1)
     try:
         engine.connect().close()

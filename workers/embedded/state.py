@@ -37,8 +37,14 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises StackError that names the process which holds it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock. Raises StackError that names the process which holds it, or says why nobody can take it."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StackError(
+                f"the data folder {self._path.parent} cannot be written ({error.strerror}): "
+                "make it yours, or choose another folder with JIAZHU_DATA"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -51,6 +57,11 @@ class FolderLock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether a stack has ever run on the folder."""
+        return self._path.exists()
 
     def release(self) -> None:
         """Give the lock back."""

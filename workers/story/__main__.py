@@ -12,11 +12,16 @@ from workers.up import data_folder, say
 
 
 def _clear(folder: Path) -> None:
-    """Remove the last demo's data; raises StackError when a stack still runs on them."""
+    """Remove the last demo's data; raises StackError when a stack still runs on them, or none ever did."""
+    from workers.embedded.process import StackError
     from workers.embedded.state import FolderLock
 
     if folder.exists():
         lock = FolderLock(folder)
+        if any(folder.iterdir()) and not lock.was_taken:
+            raise StackError(
+                f"{folder} holds files that no demo made: move them, or choose another folder with JIAZHU_DATA"
+            )
         lock.acquire()
         lock.release()
         shutil.rmtree(folder)
