@@ -84,9 +84,28 @@ def moved(order: OrderRecord, status: OrderStatus, now: datetime) -> OrderRecord
 _DECISIONS = frozenset(SaleFlag) - {SaleFlag.NONE, SaleFlag.AMOUNT_CASE} | {"shortfall"}
 
 
+_ONLY_WHILE = {
+    "unpaid_too_long": OrderStatus.UNPAID,
+    "close_unconfirmed": OrderStatus.AWAITING_PAYMENT,
+    "dispenser_unanswered": OrderStatus.PAID,
+    "fill_not_reported": OrderStatus.AUTHORISED,
+}
+"""What a workflow asks for because of the order's state: the order may have gone on before it is asked."""
+_FOR_INFORMATION = frozenset(
+    {"refund_slow", "code_reverse_unconfirmed", "close_unconfirmed", "unpaid_too_long"}
+)
+"""The system goes on with these by itself: they never hide what only a person can move."""
+
+
 def need(order: OrderRecord, reason: str) -> str:
-    """Return what a person is needed for now: a decision about the sale is never hidden by another matter."""
-    return order.needs_person if reason and order.needs_person in _DECISIONS else reason[:64]
+    """Return what a person is needed for now: a decision about the sale is never hidden by another matter.
+
+    What is for information hides nothing at all, and is hidden by everything else.
+    """
+    standing = order.needs_person
+    moot = order.status is not _ONLY_WHILE.get(reason, order.status)
+    hidden = standing in _DECISIONS or (reason in _FOR_INFORMATION and standing)
+    return standing if reason and (moot or hidden) else reason[:64]
 
 
 _OUTLIVES_THE_ORDER = ("payment_amount_mismatch",)

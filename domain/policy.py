@@ -35,6 +35,8 @@ NOT_FOUND_GRACE = timedelta(seconds=30)
 """A freshly created trade may be unknown to the query for so long (replication)."""
 PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 300, 600, 1800))
 """When an unreported or unknown payment is asked for; the last step repeats."""
+EXPIRED_GRACE = timedelta(minutes=1)
+"""How long after a code's expiry its attempt is closed at the channel instead of asked about: clocks differ."""
 REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
 SHORT_BALANCE_LADDER = tuple(timedelta(minutes=m) for m in (30, 60, 180, 360))
 """When a refund that the merchant's balance does not cover is tried again, unless a person says so earlier."""
@@ -42,6 +44,8 @@ MOST_ATTEMPTS = 100
 """Payments that screens may ask for on one order; numbers end at 999 and each is watched. Cash is always taken."""
 MOST_UNPAID_OF_A_DRIVER = 2
 """Prepaid orders of one driver that may wait for money at once: each holds a pump, and holding costs nothing."""
+MOST_COMMANDS_OF_A_PERSON = 100
+"""Commands that one person may give one order; a run takes 2,000 updates in all, and the next person must be heard."""
 PRICE_STILL_SHOWN = timedelta(hours=1)
 """How long after a price change a post-paid sale may still carry the old price: the fill had begun, or the edge was late."""
 SALE_PRICE_LOOKBACK = timedelta(days=31)

@@ -7,9 +7,9 @@ from temporalio import workflow
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from workflows.dispenser_desk import DispenserDesk
-from workflows.order_desk import Background, OrderDesk, attributes, later
+from workflows.order_desk import Background, OrderDesk, attributes, later, within
 from workflows.payment_desk import PaymentDesk, Shut
-from workflows.person_desk import PersonDesk
+from workflows.person_desk import PersonDesk, till_of
 from workflows.refund_desk import RefundDesk
 from workflows.wording import REFUSED_ZH, WAITS_FOR, details
 
@@ -139,7 +139,7 @@ class FillAndPay:
                 or (fresh is not None and (look is None or fresh < look))
             )
 
-        if await _within(changed, patience, "等付款，到点向渠道查询"):
+        if await within(changed, patience, "等付款，到点向渠道查询"):
             await self._handle_reports()
         elif limit is not None and later(limit):
             await self._out_of_time()
@@ -209,7 +209,7 @@ class FillAndPay:
         """
         needed = bool(self._desk.order.needs_person)
         attention = None if needed else policy.FILL_ATTENTION_AFTER
-        moved = await _within(
+        moved = await within(
             lambda: (
                 self._dispenser.sale is not None
                 or self._desk.order.status is not S.AUTHORISED
@@ -326,22 +326,38 @@ class FillAndPay:
     @workflow.update(name=names.UPDATE_PAY, description="付款（任一屏幕）")
     async def pay(self, command: PayCommand) -> PayAnswer:
         """Open a payment attempt for a screen; the first success of any screen wins."""
-        return await self._people.pay(_update_id(), command)
+        return await self._people.pay(command)
+
+    @pay.validator
+    def _may_pay(self, command: PayCommand) -> None:
+        self._people.check_payments()
 
     @workflow.update(name=names.UPDATE_TAKE_CASH, description="收现金（收银员）")
     async def take_cash(self, command: CashCommand) -> CommandAnswer:
         """Take the whole amount at the counter."""
-        return await self._people.take_cash(_update_id(), command)
+        return await self._people.take_cash(command)
+
+    @take_cash.validator
+    def _may_take_cash(self, command: CashCommand) -> None:
+        self._people.check_commands(till_of(command))
 
     @workflow.update(name=names.UPDATE_CANCEL, description="取消订单（说明原因）")
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
         """End the order with a reason, as far as money and fuel still allow it."""
         return await self._people.cancel(command)
 
+    @cancel.validator
+    def _may_cancel(self, command: CancelCommand) -> None:
+        self._people.check_commands(command.actor)
+
     @workflow.update(name=names.UPDATE_RESOLVE, description="人工处理")
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
         """Carry out a person's decision."""
         return await self._people.resolve(command)
+
+    @resolve.validator
+    def _may_resolve(self, command: ResolveCommand) -> None:
+        self._people.check_commands(command.actor)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     def payment_reported(self, report: PaymentReported) -> None:
@@ -374,17 +390,3 @@ class FillAndPay:
             refunded_fen=view.refunded_fen if view else 0,
             open_attempts=tuple(self._payments.open),
         )
-
-
-def _update_id() -> str:
-    info = workflow.current_update_info()
-    return info.id if info else ""
-
-
-async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> bool:
-    """Wait for a condition, at most so long; return whether it came true. The timeline shows `summary`."""
-    try:
-        await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
-    except TimeoutError:
-        return False
-    return True

@@ -6,7 +6,7 @@ handler and the main line run at the same time.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
@@ -327,3 +327,12 @@ def attributes(order: OrderView, order_no: str, status: OrderStatus) -> TypedSea
 def later(moment: datetime) -> bool:
     """Return whether workflow time has reached `moment`."""
     return workflow.now() >= moment
+
+
+async def within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> bool:
+    """Wait for a condition, at most so long; return whether it came true. The timeline shows `summary`."""
+    try:
+        await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
+    except TimeoutError:
+        return False
+    return True

@@ -26,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
 
 Answer = TypeVar("Answer")
 _CREATE_AGAIN_AFTER = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
-_UNSURE_AGAIN = timedelta(seconds=20)
+_REVERSE_UNCONFIRMED = "code_reverse_unconfirmed"
+_ATTENTION_AFTER_TRIES = 3
 
 
 class Shut(Enum):
@@ -51,6 +52,12 @@ class Attempt:
     """A pay code with its own ladder beside the main line."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Placing, charging, asking and ending take turns: a reversal between a query and its posting would pay out twice."""
+
+    def look_later(self) -> None:
+        """Put the next look off by one more step of the ladder."""
+        ladder = policy.PAYMENT_QUERY_LADDER
+        self.looks += 1
+        self.next_look = workflow.now() + ladder[min(self.looks, len(ladder) - 1)]
 
 
 class PaymentDesk:
@@ -129,9 +136,7 @@ class PaymentDesk:
         attempt = self.open.get(ref.out_trade_no) or self._refused_codes.get(ref.out_trade_no)
         if attempt is None:
             return await self._look(ref)
-        ladder = policy.PAYMENT_QUERY_LADDER
-        attempt.looks += 1
-        attempt.next_look = workflow.now() + ladder[min(attempt.looks, len(ladder) - 1)]
+        attempt.look_later()
         async with attempt.lock:
             return await self._look(ref)
 
@@ -142,9 +147,14 @@ class PaymentDesk:
         return outcome
 
     async def look_at_due(self) -> None:
-        """Ask about every attempt whose time has come."""
+        """Ask about every attempt whose time has come; one that nobody can pay any more is closed instead."""
         for attempt in list(self.open.values()):
-            if not attempt.confirming and later(attempt.next_look):
+            if attempt.confirming or not later(attempt.next_look):
+                continue
+            if later(attempt.begun_at + policy.PAYMENT_WINDOW + policy.EXPIRED_GRACE):
+                attempt.look_later()
+                await self.shut(attempt)
+            else:
                 await self.look(attempt.ref)
 
     def knows(self, out_trade_no: str) -> bool:
@@ -239,10 +249,11 @@ class PaymentDesk:
         tries = 0
         while not await self._reversed(attempt):
             tries += 1
-            if tries == 3:
-                await self._desk.flag("code_reverse_unconfirmed")
+            if tries >= _ATTENTION_AFTER_TRIES:
+                await self._desk.flag(_REVERSE_UNCONFIRMED)
             ladder = policy.PAYMENT_QUERY_LADDER
             await workflow.sleep(ladder[min(tries - 1, len(ladder) - 1)])
+        await self._desk.unflag(_REVERSE_UNCONFIRMED)
 
     async def _reversed(self, attempt: Attempt) -> bool:
         """Reverse an open pay code; return whether nothing is left to do."""

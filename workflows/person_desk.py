@@ -1,10 +1,11 @@
 """Commands of people on one order: pay from any screen, take cash, cancel with a reason, decide what is unclear."""
 
 import asyncio
+from collections import Counter
 
 from temporalio import workflow
-
 from temporalio.exceptions import ApplicationError
+
 from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
 from workflows.order_desk import Background, OrderDesk
 from workflows.payment_desk import PaymentDesk, Shut
@@ -23,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from contracts.orders import PostVerdict
     from contracts.payment import AttemptRef, PaymentOutcome
-    from contracts.station import SaleRecord
+    from contracts.station import CommandResult, CommandState, SaleRecord
     from domain import policy
     from domain.money import yuan
     from domain.order import OrderStatus
@@ -43,7 +44,6 @@ _REFUSED_ZH = {
     "already_paid": "已由其他终端支付",
     "not_payable": "订单当前不能付款",
     "payer_unknown": "请先登录微信小程序",
-    "too_many_payments": "付款次数过多，请到柜台付现金",
 }
 _FAILED_ZH = {
     "NOT_ENOUGH": "余额不足，请换一种付款方式",
@@ -78,6 +78,21 @@ class PersonDesk:
         self._dispenser, self._background = dispenser, background
         self.flagged_sale: SaleRecord | None = None
         self._till = asyncio.Lock()
+        self._payments_asked = 0
+        self._commands: Counter[str] = Counter()
+
+    def check_payments(self) -> None:
+        """Refuse one payment too many before it is accepted, so that it leaves no trace in the run's history.
+
+        Temporal grants a run 2,000 updates for all its time; screens must leave enough of them to the counter.
+        """
+        if self._payments_asked >= policy.MOST_ATTEMPTS:
+            raise ApplicationError("付款次数过多，请到柜台付现金", type="too_many_payments")
+
+    def check_commands(self, actor: str) -> None:
+        """Refuse one command too many of one person, as `check_payments` does."""
+        if self._commands[actor] >= policy.MOST_COMMANDS_OF_A_PERSON:
+            raise ApplicationError("操作次数过多，请由其他人员处理", type="too_many_commands")
 
     def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
         """Return what the screen shows after a channel's answer."""
@@ -107,10 +122,14 @@ class PersonDesk:
         ours = loaded.view is not None and loaded.view.order_no == self._desk.order.order_no
         return loaded.attempt if ours else None
 
-    async def pay(self, command_id: str, command: PayCommand) -> PayAnswer:
+    async def pay(self, command: PayCommand) -> PayAnswer:
         """Open an attempt for a screen and place it at its channel."""
+        self._payments_asked += 1
         await self._opened()
-        begun = await self._desk.begin_attempt(command_id, command)
+        return await self._pay(command)
+
+    async def _pay(self, command: PayCommand) -> PayAnswer:
+        begun = await self._desk.begin_attempt(_update_id(), command)
         if begun.attempt is None:
             paid = begun.refused == "already_paid"
             return PayAnswer(
@@ -128,16 +147,17 @@ class PersonDesk:
         verdict = self._payments.not_kept.get(ref.out_trade_no)
         return answer if verdict is None else _not_kept(ref, verdict)
 
-    async def take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
+    async def take_cash(self, command: CashCommand) -> CommandAnswer:
         """Take the whole amount at the counter; an open attempt is closed first, and money that it brought wins.
 
         One cashier at a time: the second one is told before taking the customer's money, not after.
         """
+        self._commands[till_of(command)] += 1
         await self._opened()
         async with self._till:
-            return await self._take_cash(command_id, command)
+            return await self._take_cash(command)
 
-    async def _take_cash(self, command_id: str, command: CashCommand) -> CommandAnswer:
+    async def _take_cash(self, command: CashCommand) -> CommandAnswer:
         order = self._desk.order
         if order.status not in _PAYABLE or order.due_fen <= 0:
             return self._no("NOT_PAYABLE", "订单当前不能收款")
@@ -149,13 +169,14 @@ class PersonDesk:
         if shut is Shut.UNSURE:
             return self._no("CHANNEL_UNCERTAIN", "有一笔手机付款尚未确认关闭，请稍候重试")
         cash = PayCommand(method=PayMethod.CASH, screen="cashier", cashier_id=command.cashier_id)
-        answer = await self.pay(command_id, cash)
+        answer = await self._pay(cash)
         if answer.state is PayState.PAID:
             return self._yes(f"已收现金 {yuan(command.received_fen)} 元")
         return self._no(answer.code or str(answer.state), answer.message or "未能收款")
 
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
         """End the order with a reason: before money by closing, before fuel by withdrawing the release."""
+        self._commands[command.actor] += 1
         await self._opened()
         if not command.reason.strip():
             return self._no("REASON_MISSING", "请填写取消原因")
@@ -210,6 +231,7 @@ class PersonDesk:
 
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
         """Carry out a person's decision where the order really waits for it."""
+        self._commands[command.actor] += 1
         await self._opened()
         if not command.note.strip():
             return self._no("NOTE_MISSING", "请填写处理说明")
@@ -251,7 +273,8 @@ class PersonDesk:
     async def _decide_nothing(self, command: ResolveCommand) -> CommandAnswer:
         """Withdraw the release first: what a person saw may be over. A silent station is why a person decides at all.
 
-        The money then goes back all the same, and the release is withdrawn again until the station has answered.
+        The money then goes back all the same, and the release is withdrawn again until the station has answered. A
+        pump that answers and does not stop keeps the money here: the person stops it by hand and decides again.
         """
         order = self._desk.order
         if order.status not in (S.PAID, S.AUTHORISED) or order.needs_person not in _SILENT_NEEDS:
@@ -263,6 +286,8 @@ class PersonDesk:
         result = await self._dispenser.stop(policy.STOP_PATIENCE)
         if self._dispenser.fuel_is_known or result.code == "FUELLING":
             return self._no("FUELLING", "正在加注，不能退款；挂枪后按实际金额结算")
+        if not is_withdrawn(result) and not _is_silent(result):
+            return self._no("PUMP_NOT_STOPPED", "油机未能停下，暂不能退款；请现场挂枪或关闭油机，再重新处理")
         if not await self._return_all(command.note, command.actor):
             return self._no("TOO_LATE", f"加注记录刚刚到达，订单{self._desk.order.status.label_zh}")
         if is_answered(result):
@@ -295,6 +320,21 @@ class PersonDesk:
 
     def _no(self, code: str, message: str) -> CommandAnswer:
         return CommandAnswer(ok=False, status=self._desk.order.status, code=code, message=message)
+
+
+def till_of(command: CashCommand) -> str:
+    """Return who takes cash, as the actor of other commands is named."""
+    return f"staff:{command.cashier_id}"
+
+
+def _update_id() -> str:
+    info = workflow.current_update_info()
+    return info.id if info else ""
+
+
+def _is_silent(result: CommandResult) -> bool:
+    """Return whether nobody knows what became of a stop: it did not reach the station, or the station not its pump."""
+    return result.state in (CommandState.UNKNOWN, CommandState.EXPIRED) or result.code == "FP_OFFLINE"
 
 
 def _not_kept(ref: AttemptRef, verdict: PostVerdict) -> PayAnswer:

@@ -273,19 +273,6 @@ async def test_a_sale_of_another_station_never_settles_this_order(harness: Harne
     assert (await handle.result()).charge_fen == 14_700
 
 
-async def test_a_screen_cannot_wear_an_order_out_with_payments(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policy, "MOST_ATTEMPTS", 2)
-    sale = harness.sale()
-    handle = await harness.start_sale(sale)
-    await harness.until(ids.order_no_of_sale(sale.natural_key), "unpaid")
-    states = [(await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="kiosk")).state for _ in range(3)]
-    assert states == [PayState.WAITING, PayState.WAITING, PayState.NOT_PAYABLE]
-    assert (await harness.cash(handle, 14_700)).ok
-    assert (await handle.result()).status == "completed"
-
-
 async def test_a_close_that_stays_unknown_is_tried_ever_more_seldom(
     skipping: Harness, time_skipping_env: WorkflowEnvironment
 ) -> None:

@@ -209,3 +209,37 @@ async def test_authorised_order_without_a_sale_asks_for_a_person(
     assert row["refunded_fen"] == 0
     await skipping.complete(handle, skipping.sale(order_no=request.order_no, offline=True))
     assert (await finish(time_skipping_env, handle)).charge_fen == 14_700
+
+
+async def test_an_expired_code_of_an_unpaid_sale_is_closed_and_not_asked_about_for_ever(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    sale = skipping.sale()
+    handle = await skipping.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await skipping.until(order_no, "unpaid")
+    first = (await skipping.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    await skip(time_skipping_env, skipping, timedelta(hours=1))
+    looks = skipping.channel.count("query")
+    assert looks < 8
+    assert skipping.channel.trades[first].state == "CLOSED"
+    await skip(time_skipping_env, skipping, timedelta(days=2))
+    assert skipping.channel.count("query") == looks
+    again = (await skipping.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    skipping.channel.customer_pays(again)
+    await skipping.report(handle, again)
+    assert (await handle.result()).status == "completed"
+
+
+async def test_money_that_the_closing_of_an_expired_code_finds_pays_the_sale(
+    skipping: Harness, time_skipping_env: WorkflowEnvironment
+) -> None:
+    sale = skipping.sale()
+    handle = await skipping.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await skipping.until(order_no, "unpaid")
+    number = (await skipping.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    skipping.channel.pay_on_close.add(number)
+    await skip(time_skipping_env, skipping, timedelta(hours=1))
+    assert (await handle.result()).status == "completed"
+    skipping.assert_money_closed(order_no)

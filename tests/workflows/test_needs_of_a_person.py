@@ -6,11 +6,16 @@ from datetime import timedelta
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from contracts.fill import ResolveAction
-from contracts.payment import CloseOutcome
+from activities.order_money import OrderMoneyActivities
+from activities.order_opening import OrderOpeningActivities
+from activities.ports import PaymentChannel
+from contracts.fill import PayCommand, ResolveAction
+from contracts.orders import BeginAttempt, PostPayment
+from contracts.payment import AttemptRef, CloseOutcome, RefundOutcome, RefundRequest
+from db.unit_of_work import unit_of_work
 from domain import ids, policy
-from domain.payment import CloseKind, PayMethod
-from tests.workflows.harness import Handle, Harness
+from domain.payment import CloseKind, PayMethod, RefundKind
+from tests.workflows.harness import CIPHER, Handle, Harness
 from tests.workflows.test_held_money import abnormal_and_held, ended
 from tests.workflows.test_refund_decisions import decide
 
@@ -83,3 +88,129 @@ async def test_a_refund_of_one_run_stays_asked_for(harness: Harness, monkeypatch
     story = harness.rows("SELECT * FROM order_event WHERE order_no = :no AND kind = 'resolved'", no=order_no)
     assert [(one["actor"], one["detail"]) for one in story] == [("staff:1", "已核对")]
     await ended(first)
+
+
+@pytest.fixture
+def unconfirmed_reversal(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A channel that does not confirm the next four reversals; the list says how many of them are left."""
+    monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(milliseconds=300))
+    monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(milliseconds=500),))
+    original, left = harness.channel.reverse, [4]
+
+    def reverse(ref: AttemptRef) -> CloseOutcome:
+        if left[0]:
+            left[0] -= 1
+            return CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no=ref.out_trade_no)
+        return original(ref)
+
+    monkeypatch.setattr(harness.channel, "reverse", reverse)
+    return left
+
+
+async def sale_with_an_unconfirmed_code(harness: Harness) -> tuple[str, Handle]:
+    """A sale whose pay code was charged and is never confirmed."""
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="134567890123450010")
+    return order_no, handle
+
+
+async def pay_by_qr(harness: Harness, handle: Handle) -> None:
+    """A pillar's QR code pays the order."""
+    number = (await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    harness.channel.customer_pays(number)
+    await harness.report(handle, number)
+
+
+async def test_a_confirmed_reversal_takes_its_need_back(
+    harness: Harness, unconfirmed_reversal: list[int]
+) -> None:
+    order_no, handle = await sale_with_an_unconfirmed_code(harness)
+    await pay_by_qr(harness, handle)
+    await harness.until(order_no, "completed", needs="code_reverse_unconfirmed")
+    await handle.result()
+    assert harness.order(order_no)["needs_person"] == ""
+
+
+async def test_an_unconfirmed_reversal_does_not_hide_held_money(
+    harness: Harness, unconfirmed_reversal: list[int]
+) -> None:
+    order_no, handle = await sale_with_an_unconfirmed_code(harness)
+    await wrong_payment(harness, handle)
+    await harness.until(order_no, "unpaid", needs="payment_amount_mismatch")
+    await pay_by_qr(harness, handle)
+    await harness.until(order_no, "completed", needs="payment_amount_mismatch")
+    while unconfirmed_reversal[0]:
+        await asyncio.sleep(0.1)
+        assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
+    await asyncio.sleep(1)
+    assert harness.order(order_no)["needs_person"] == "payment_amount_mismatch"
+    assert (await harness.resolve(handle, ResolveAction.RELEASE_HELD)).ok
+    await handle.result()
+    assert harness.order(order_no)["needs_person"] == ""
+
+
+async def test_held_money_takes_the_place_of_an_unconfirmed_reversal(
+    harness: Harness, unconfirmed_reversal: list[int]
+) -> None:
+    unconfirmed_reversal[0] = 1_000
+    order_no, handle = await sale_with_an_unconfirmed_code(harness)
+    await harness.until(order_no, "unpaid", needs="code_reverse_unconfirmed")
+    await wrong_payment(harness, handle)
+    await harness.until(order_no, "unpaid", needs="payment_amount_mismatch")
+    assert (await harness.resolve(handle, ResolveAction.RELEASE_HELD)).ok
+    await harness.until(order_no, "unpaid", needs="code_reverse_unconfirmed")
+
+
+async def test_a_slow_refund_does_not_hide_cash_to_hand_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "REFUND_QUERY_LADDER", (timedelta(milliseconds=300),))
+    original = harness.channel.refund
+
+    def slow(request: RefundRequest) -> RefundOutcome:
+        if request.method is PayMethod.CASH:
+            return original(request)
+        harness.channel.calls.append(("slow", request.out_refund_no))
+        return RefundOutcome(kind=RefundKind.PROCESSING, out_refund_no=request.out_refund_no)
+
+    monkeypatch.setattr(harness.channel, "refund", slow)
+    monkeypatch.setattr(harness.channel, "query_refund", slow)
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    assert (await harness.cash(handle, 20_000)).ok
+    await harness.until(request.order_no, "authorised")
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs="return_cash")
+    late = ids.out_trade_no(request.order_no, 1)
+    harness.channel.trades[late].state = "SUCCESS"
+    await harness.report(handle, late)
+    while harness.channel.count("slow") < 8:
+        await asyncio.sleep(0.1)
+    assert harness.order(request.order_no)["needs_person"] == "return_cash"
+
+
+async def test_a_paid_sale_is_not_called_unpaid(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker died after it had booked the cash: the run learns of it when it wants to ask for a person."""
+    monkeypatch.setattr(policy, "UNPAID_ATTENTION_AFTER", timedelta(seconds=2))
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    uow = unit_of_work(harness.engine, CIPHER)
+    channels: dict[str, PaymentChannel] = {"cash": harness.channel}
+    begin = BeginAttempt(
+        order_no=order_no,
+        command_id="take_cash-lost",
+        pay=PayCommand(method=PayMethod.CASH, screen="cashier"),
+    )
+    begun = OrderOpeningActivities(uow, channels, harness.clock).begin_attempt(begin)
+    assert begun.attempt is not None
+    outcome = harness.channel.create(begun.attempt)
+    OrderMoneyActivities(uow, harness.clock).post_payment(PostPayment(order_no=order_no, outcome=outcome))
+    assert harness.order(order_no)["status"] == "completed"
+    assert (await handle.result()).status == "completed"
+    assert harness.order(order_no)["needs_person"] == ""

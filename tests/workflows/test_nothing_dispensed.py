@@ -60,6 +60,42 @@ async def test_nothing_dispensed_returns_the_money_after_the_stop(
     harness.assert_money_closed(request.order_no)
 
 
+@pytest.mark.parametrize("code", ["DEVICE_REFUSED", "FP_BUSY"])
+async def test_nothing_dispensed_waits_for_a_pump_that_does_not_stop(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(policy, "FILL_ATTENTION_AFTER", timedelta(seconds=1))
+    request, handle = await harness.start_authorised()
+    await harness.until(request.order_no, "authorised", needs="fill_not_reported")
+    harness.stations.stop_answer = (CommandState.REFUSED, code)
+    for _ in range(2):
+        answer = await harness.resolve(handle, NOTHING)
+        assert (answer.ok, answer.code) == (False, "PUMP_NOT_STOPPED")
+    assert harness.channel.count("refund") == 0
+    assert harness.order(request.order_no)["needs_person"] == "fill_not_reported"
+    harness.stations.stop_answer = (CommandState.ACCEPTED, "")
+    assert (await harness.resolve(handle, NOTHING)).ok
+    assert (await handle.result()).status == "refunded"
+    harness.assert_money_closed(request.order_no)
+
+
+@pytest.mark.parametrize(
+    "stop_answer", [(CommandState.REFUSED, "FP_OFFLINE"), (CommandState.EXPIRED, "EXPIRED")]
+)
+async def test_nothing_dispensed_does_not_wait_for_a_stop_that_reached_no_pump(
+    harness: Harness, stop_answer: tuple[CommandState, str]
+) -> None:
+    request, handle = await silent_order(harness)
+    harness.stations.silent, harness.stations.stop_answer = False, stop_answer
+    answer = await harness.resolve(handle, NOTHING)
+    assert answer.ok
+    assert "继续撤销授权" in answer.message
+    await harness.until(request.order_no, "refunded")
+    harness.stations.stop_answer = (CommandState.ACCEPTED, "")
+    await handle.result()
+    assert stops(harness)[-1] is CommandState.ACCEPTED
+
+
 async def test_nothing_dispensed_does_not_wait_for_a_dead_station(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
