@@ -53,6 +53,7 @@ Answer = TypeVar("Answer")
 
 _STAGE = SearchAttributeKey.for_keyword(SearchAttribute.STAGE)
 _NEEDS_PERSON = SearchAttributeKey.for_bool(SearchAttribute.NEEDS_PERSON)
+_UNPLACED = "jiazhu_sales_unplaced_total"
 
 
 class Describe(Protocol):
@@ -161,6 +162,8 @@ class OrderDesk:
         workflow.logger.warning(
             "a sale of a nozzle that nobody has set up: %s node %d fp %d nozzle %d",
             *(sale.station_code, sale.node, sale.fp, sale.nozzle),
+        counter = workflow.metric_meter().create_counter(_UNPLACED, "Sales of nozzles that nobody has set up")
+        counter.add(1, {"station": sale.station_code})
         )
         self.tell(stage=True)
 
