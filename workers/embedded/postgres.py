@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from db.session import make_engine
@@ -235,12 +235,9 @@ def run_migrations(
 def check_answers(database_url: str) -> None:
     """Raise StackError with one line when a database of somebody else does not let us in, or is none of ours."""
     try:
-        driver = make_url(database_url).drivername
-    except ArgumentError:
-        driver = ""
-    if driver != "postgresql+psycopg":
-        raise StackError("DATABASE_URL is not postgresql+psycopg://user:password@host:port/database")
-    engine = make_engine(database_url, pool_size=1)
+        engine = make_engine(database_url, pool_size=1)
+    except (ArgumentError, ImportError) as error:  # no address at all, or another kind of database
+        raise StackError("DATABASE_URL is not postgresql://user:password@host:port/database") from error
     try:
         engine.connect().close()
     except DBAPIError as error:
