@@ -7,6 +7,8 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy import Engine
 
 from api.approval import Approvals
@@ -63,6 +65,7 @@ class Services:
             tries_per_address=deps.login_tries_per_address,
         )
         self.commands = Commands(deps.temporal)
+        self.pays = FixedWindowRateLimiter(MemoryStorage())
         self.approvals = Approvals(self.db, self.logins)
         self.watch = OrderWatch(self.db, announced=partial(changed_orders, deps.engine))
         self.receiver = Receiver(self.db, deps.verifier, deps.temporal, deps.clock)

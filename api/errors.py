@@ -81,6 +81,12 @@ def try_again(detail: str = "稍后重试，订单不会丢失", *, after_s: int
     return ProblemError(503, "try_again", "系统繁忙，请稍后重试", detail, headers=headers)
 
 
+def too_many_requests() -> ProblemError:
+    """Return the refusal of a caller who asks too often; a minute later the same request is heard."""
+    headers = {"Retry-After": "60"}
+    return ProblemError(429, "too_many_requests", "操作过于频繁", "请一分钟后再试", headers=headers)
+
+
 def problem_response(
     status: int,
     code: str,

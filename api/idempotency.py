@@ -5,6 +5,7 @@ command gets its first answer from Temporal and never acts twice.
 """
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from sqlalchemy import Connection
 
 from api.auth.roles import Principal
 from api.errors import ProblemError
-from db.repositories.inbox import claim_key
+from db.repositories.inbox import Claim, claim_key
 from domain.ids import body_hash
 
 IdempotencyKey = Annotated[
@@ -47,15 +48,20 @@ def bind(
     order_no: str,
     body: BaseModel,
     now: datetime,
+    admit: Callable[[], None] = lambda: None,
 ) -> str:
     """Bind a key to a command and its body; return the id of the update.
 
-    Raises ProblemError 422 when the key was bound to something else.
+    `admit` may refuse a command that comes for the first time; a repeated one always gets its answer again.
+    Raises ProblemError 422 when the key was bound to something else, and what `admit` raises: then nothing is bound.
     """
     digest = key_digest(principal.subject, command, key)
     content = body_hash(f"{order_no}\x1f{body.model_dump_json()}".encode())
-    if not claim_key(
+    claim = claim_key(
         conn, key_hash=f"{command}:{digest}", kind=command, business_no=order_no, body_hash=content, now=now
-    ):
+    )
+    if claim is Claim.TAKEN:
         raise key_reused()
+    if claim is Claim.FIRST:
+        admit()
     return f"{command}-{digest}"

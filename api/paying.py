@@ -1,24 +1,29 @@
 """Asking an order for a payment, the same for phones, screens and the counter."""
 
+from limits import RateLimitItemPerMinute
 from sqlalchemy import Connection
 
 from api.auth.roles import Principal, Role
 from api.commands import check_payable, scope_of, screen_of
 from api.deps import Services
-from api.errors import ProblemError, not_found
+from api.errors import ProblemError, not_found, too_many_requests
 from api.idempotency import bind
 from api.presenting import PAID_ELSEWHERE
 from api.schemas.orders import PayBody, PayOut
 from contracts.fill import PayAnswer, PayCommand, PayState
 from db.repositories import views
 from db.repositories.views import OrderRow
+from domain import policy
 from domain.payment import PayMethod
+
+PER_CALLER_AND_ORDER = RateLimitItemPerMinute(20)
+"""Far more than a person taps; counted in the memory of each API process."""
 
 
 async def pay(services: Services, principal: Principal, order_no: str, body: PayBody, key: str) -> PayOut:
     """Ask an order for a payment and return how it stands.
 
-    Raises ProblemError 404, 422, and 409 when another screen was faster or the order takes no money.
+    Raises ProblemError 404, 422, 409 when another screen was faster or the order takes no money, and 429.
     """
     if (body.method is PayMethod.WECHAT_CODE) != (body.auth_code is not None):
         raise ProblemError(422, "auth_code_missing", "提交的内容有误", "付款码支付需要且仅需要扫描付款码")
@@ -29,8 +34,11 @@ async def pay(services: Services, principal: Principal, order_no: str, body: Pay
         if order is None:
             raise not_found("没有这个订单")
         check_payable(principal, order, body.method)
-        update_id = bind(conn, principal, "pay", key, order_no=order_no, body=body, now=now)
-        return order, update_id
+
+        def admit() -> None:
+            _check_room(services, conn, principal, order_no)
+
+        return order, bind(conn, principal, "pay", key, order_no=order_no, body=body, now=now, admit=admit)
 
     order, update_id = await services.db.run(prepare)
     command = PayCommand(
@@ -42,6 +50,14 @@ async def pay(services: Services, principal: Principal, order_no: str, body: Pay
         auth_code=body.auth_code,
     )
     return _checked(await services.commands.pay(order, command, update_id))
+
+
+def _check_room(services: Services, conn: Connection, principal: Principal, order_no: str) -> None:
+    """Raise ProblemError 429 or 409 before a payment too many reaches the order, which refuses it too."""
+    if not services.pays.hit(PER_CALLER_AND_ORDER, principal.subject, order_no):
+        raise too_many_requests()
+    if views.count_attempts(conn, order_no) >= policy.MOST_ATTEMPTS:
+        raise ProblemError(409, "too_many_payments", "付款次数过多", "请到柜台付现金")
 
 
 def _checked(answer: PayAnswer) -> PayOut:

@@ -28,7 +28,7 @@ from api.auth.tokens import (
     refresh_hash,
 )
 from api.database import Database
-from api.errors import ProblemError, unauthenticated
+from api.errors import ProblemError, too_many_requests, unauthenticated
 from api.ports import Clock, LoginRefusedError, MiniProgram
 from db.crypto import ColumnCipher
 from db.repositories import identity
@@ -94,8 +94,7 @@ class Logins:
         if account:
             allowed = self._limiter.hit(PER_ACCOUNT, "account", account, address) and allowed
         if not allowed:
-            headers = {"Retry-After": "60"}
-            raise ProblemError(429, "too_many_requests", "操作过于频繁", "请一分钟后再试", headers=headers)
+            raise too_many_requests()
 
     def is_allowed(self, address: str) -> bool:
         """Count a try from an address; return whether it is within the limit."""

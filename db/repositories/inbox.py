@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select, update
@@ -142,10 +143,18 @@ def attempt_facts(conn: Connection, out_trade_no: str) -> AttemptFacts | None:
     return AttemptFacts(**row) if row else None
 
 
+class Claim(Enum):
+    """Whose an idempotency key is: this command's for the first time, this command's again, or another body's."""
+
+    FIRST = auto()
+    AGAIN = auto()
+    TAKEN = auto()
+
+
 def claim_key(
     conn: Connection, *, key_hash: str, kind: str, business_no: str, body_hash: str, now: datetime
-) -> bool:
-    """Bind an idempotency key to a body; return False when the key was bound to another body before."""
+) -> Claim:
+    """Bind an idempotency key to a body, and say whether it was bound before."""
     values = {
         "source": SOURCE_COMMANDS,
         "external_id": key_hash,
@@ -157,8 +166,10 @@ def claim_key(
         "outcome": "claimed",
         "attempts": 0,
     }
-    conn.execute(insert(InboxMessage).values(values).on_conflict_do_nothing())
+    claim = insert(InboxMessage).values(values).on_conflict_do_nothing().returning(col(InboxMessage.body))
+    if conn.execute(claim).scalar() is not None:
+        return Claim.FIRST
     statement = select(col(InboxMessage.body)).where(
         col(InboxMessage.source) == SOURCE_COMMANDS, col(InboxMessage.external_id) == key_hash
     )
-    return bool(conn.execute(statement).scalar_one() == body_hash)
+    return Claim.AGAIN if conn.execute(statement).scalar_one() == body_hash else Claim.TAKEN

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select, tuple_
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -247,6 +247,18 @@ def receipt_of(conn: Connection, order_no: str, scope: OrderScope) -> ReceiptRow
     )
     row = conn.execute(statement).mappings().one_or_none()
     return ReceiptRow(**row) if row else None
+
+
+_COUNT_ATTEMPTS = (
+    select(func.count())
+    .select_from(PaymentAttempt)
+    .where(col(PaymentAttempt.order_no) == bindparam("order_no"))
+)
+
+
+def count_attempts(conn: Connection, order_no: str) -> int:
+    """Return how many payments were asked for on an order."""
+    return int(conn.execute(_COUNT_ATTEMPTS, {"order_no": order_no}).scalar_one())
 
 
 def attempt(conn: Connection, out_trade_no: str, scope: OrderScope) -> AttemptRow | None:

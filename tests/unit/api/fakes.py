@@ -7,6 +7,7 @@ from typing import Any
 
 from api.ports import (
     ChannelNotification,
+    CommandRejectedError,
     LoginRefusedError,
     NotificationRefusedError,
     OrderEndedError,
@@ -44,6 +45,8 @@ class FakeTemporal:
     commands: list[tuple[str, Any]] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     refuse: CommandAnswer | None = None
+    rejects: tuple[str, str] | None = None
+    """Code and words of a command that is not even accepted."""
     signals: list[PaymentReported] = field(default_factory=list)
     surplus: dict[str, PaymentReported] = field(default_factory=dict)
     start_calls: int = 0
@@ -113,6 +116,8 @@ class FakeTemporal:
         self._check()
         if order_no not in self.running:
             raise OrderEndedError
+        if self.rejects is not None:
+            raise CommandRejectedError(*self.rejects)
         self.commands.append((order_no, command))
 
     async def report_payment(self, order_no: str, report: PaymentReported) -> None:
