@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from contracts import names
 from docs.generate import DOCS, rendered, stale_pages
 from tests.architecture.source import ROOT, nodes, sources
+from workers.registry import WORKER_SETS
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _CODE_BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -109,3 +111,17 @@ def test_every_decision_is_in_the_index() -> None:
     pages = {page.name for page in (DOCS / "adr").glob("0*.md")}
     assert pages
     assert sorted(name for name in pages if f"({name})" not in index) == []
+
+
+def test_every_step_of_the_timeline_is_explained() -> None:
+    page = (DOCS / "operations.md").read_text(encoding="utf-8")
+    steps = {
+        method.name
+        for served in WORKER_SETS.values()
+        for kind in served.activities
+        for member in vars(kind).values()
+        if (method := getattr(member, "__temporal_activity_definition", None)) is not None
+    }
+    steps |= {value for name, value in vars(names).items() if name.startswith(("SIGNAL_", "UPDATE_"))}
+    assert len(steps) > 20
+    assert sorted(step for step in steps if f"`{step}`" not in page) == []
