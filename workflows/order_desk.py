@@ -117,9 +117,8 @@ class OrderDesk:
             return
         workflow.set_current_details(self._describe(about, cancel_asked=self._cancel_asked))
         if stage:
-            workflow.upsert_search_attributes(
-                [_STAGE.value_set(self.view.status.value), _NEEDS_PERSON.value_set(self._told_person)]
-            )
+            stages = [_STAGE.value_set(self.view.status.value)] if self.view else []
+            workflow.upsert_search_attributes([*stages, _NEEDS_PERSON.value_set(self._told_person)])
 
     def cancel_ignored(self) -> None:
         """Tell ops staff that the run was asked to cancel and goes on: its money and its pump would be left behind."""
@@ -131,9 +130,9 @@ class OrderDesk:
         """Open a prepaid order, or learn why not."""
         opened = await self._run(OrderOpeningActivities.open_order, OpenOrder(start=start))
         if opened.view is not None:
+            self._keep(opened.view)
         else:
             self.unopened = "订单没有开立"
-            self._keep(opened.view)
         return opened
 
     async def open_sale(self, order_no: str, sale: SaleRecord) -> bool:
@@ -162,9 +161,9 @@ class OrderDesk:
         workflow.logger.warning(
             "a sale of a nozzle that nobody has set up: %s node %d fp %d nozzle %d",
             *(sale.station_code, sale.node, sale.fp, sale.nozzle),
+        )
         counter = workflow.metric_meter().create_counter(_UNPLACED, "Sales of nozzles that nobody has set up")
         counter.add(1, {"station": sale.station_code})
-        )
         self.tell(stage=True)
 
     async def begin_attempt(self, command_id: str, pay: PayCommand) -> BegunAttempt:
