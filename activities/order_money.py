@@ -94,7 +94,7 @@ class OrderMoneyActivities:
             if attempt is None:
                 raise LookupError(f"no attempt {outcome.out_trade_no}")
             if attempt.status is AttemptStatus.SUCCEEDED:
-                return posted_before(tx, order, place, attempt)
+                return posted_before(tx, order, place, attempt, now)
             attempt = replace(
                 attempt,
                 status=AttemptStatus.SUCCEEDED,

@@ -17,7 +17,7 @@ from activities.order_support import (
     view_of,
 )
 from activities.ports import Transaction
-from activities.records import AttemptRecord, OrderPlace, OrderRecord
+from activities.records import AttemptRecord, OrderPlace, OrderRecord, RefundRecord
 from contracts.orders import PostedPayment, PostVerdict, SettledSale, SettleSale
 from contracts.payment import PaymentOutcome, RefundRequest
 from domain import ids, ledger
@@ -39,14 +39,25 @@ def _payer(attempt: AttemptRecord) -> str:
 
 
 def posted_before(
-    tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord
+    tx: Transaction, order: OrderRecord, place: OrderPlace, attempt: AttemptRecord, now: datetime
 ) -> PostedPayment:
-    """Answer a repeated post with what the first one meant, and with its refund while that is open."""
-    return PostedPayment(
-        view=view_of(order, place),
-        verdict=_first_verdict(tx, order, attempt),
-        refund=open_refund(tx, order, attempt.out_trade_no),
-    )
+    """Answer a repeated post with what the first one meant, and with its refund while that is open.
+
+    A success of nothing is asked for again as it was at first: no row says whether a person has seen it.
+    """
+    verdict = _first_verdict(tx, order, attempt)
+    refund = open_refund(tx, order, attempt.out_trade_no)
+    if verdict is PostVerdict.QUARANTINED and not _has_refund(tx, order, attempt):
+        refund = refund_request(_mismatch_row(order, attempt, 0, now), attempt)
+    return PostedPayment(view=view_of(order, place), verdict=verdict, refund=refund)
+
+
+def _has_refund(tx: Transaction, order: OrderRecord, attempt: AttemptRecord) -> bool:
+    return any(row.out_trade_no == attempt.out_trade_no for row in tx.payments.refunds_of(order.order_no))
+
+
+def _mismatch_row(order: OrderRecord, attempt: AttemptRecord, amount_fen: int, now: datetime) -> RefundRecord:
+    return refund_row(order, attempt.out_trade_no, MISMATCH, amount_fen, "到账金额不符退回", now)
 
 
 def _first_verdict(tx: Transaction, order: OrderRecord, attempt: AttemptRecord) -> PostVerdict:
@@ -211,9 +222,7 @@ def quarantine(
 
     A success of nothing owes nothing, so it has no refund row; its request only asks a person to have seen it.
     """
-    row = refund_row(
-        order, attempt.out_trade_no, MISMATCH, max(outcome.amount_fen, 0), "到账金额不符退回", now
-    )
+    row = _mismatch_row(order, attempt, max(outcome.amount_fen, 0), now)
     if row.amount_fen:
         tx.payments.insert_refund(row)
         tx.ledger.post(

@@ -161,8 +161,12 @@ def refund_row(
 
 
 def owed_now(refunds: list[RefundRecord]) -> list[RefundRecord]:
-    """Return the refunds that money is or was owed by: a closed number that a later one replaced owes nothing more."""
-    return list({ids.first_refund_no(row.out_refund_no): row for row in refunds}.values())
+    """Return the refunds that money is or was owed by: a closed number that a later one replaced owes nothing more.
+
+    Later is the higher number: two workers' clocks may disagree about which row is younger.
+    """
+    in_turn = sorted(refunds, key=lambda row: ids.refund_turn(row.out_refund_no))
+    return list({ids.first_refund_no(row.out_refund_no): row for row in in_turn}.values())
 
 
 def refund_request(row: RefundRecord, attempt: AttemptRecord) -> RefundRequest:

@@ -113,11 +113,15 @@ class Commands:
         amount_fen: int | None,
         update_id: str = "",
         *,
+        need: str,
         by_cashier: bool = False,
     ) -> CommandAnswer:
-        """Carry out a person's decision; `note` is kept by the audit; raises TemporalAwayError."""
+        """Carry out a person's decision about the `need` they saw (empty: they did not say); `note` is kept.
+
+        Raises TemporalAwayError.
+        """
         command = ResolveCommand(
-            actor=actor, action=action, note=note, amount_fen=amount_fen, by_cashier=by_cashier
+            actor=actor, action=action, note=note, amount_fen=amount_fen, need=need, by_cashier=by_cashier
         )
         try:
             return await self._temporal.resolve(order_no, command, update_id or _fresh("resolve"))

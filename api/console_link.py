@@ -52,12 +52,13 @@ class ConsoleCommandsAdapter:
         note: str,
         amount_fen: int | None,
         *,
+        need: str,
         by_cashier: bool,
     ) -> CommandAnswer:
         """Carry out a decision; raises CommandUnavailableError when nobody answered in time."""
         try:
             return await self._commands.resolve(
-                order_no, actor, action, note, amount_fen, by_cashier=by_cashier
+                order_no, actor, action, note, amount_fen, need=need, by_cashier=by_cashier
             )
         except CommandRejectedError as error:
             return _refused(error)

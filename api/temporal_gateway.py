@@ -66,6 +66,8 @@ SIGNAL_TIMEOUT = timedelta(seconds=2)
 """A channel wants its notification answered within 5 s."""
 LOOKUP_TIMEOUT = timedelta(seconds=3)
 
+_NOT_ABOUT_IT = "CHANGED"
+"""Code of a return run whose order asks for something else than the person decided about."""
 _GONE = frozenset({RPCStatusCode.NOT_FOUND})
 _REFUSED = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED})
 
@@ -178,15 +180,32 @@ class ClientTemporalGateway:
         return await self._update(order_no, UPDATE_CANCEL, command, update_id, CommandAnswer)
 
     async def resolve(self, order_no: str, command: ResolveCommand, update_id: str) -> CommandAnswer:
-        """Send the update `resolve`; when the order has ended, to the runs that still return money of it."""
+        """Send the update `resolve`; when the order has ended, to every run that still returns money of it.
+
+        All of them: the person saw one need and the sum of what its refunds owe, whichever run has them. What was
+        done counts before what was refused, and a refusal before a run that the decision is not about.
+        """
         try:
             return await self._update(order_no, UPDATE_RESOLVE, command, update_id, CommandAnswer)
         except OrderEndedError:
-            for run in await self._returns_of(order_no):
-                answer = await self._update_run(run, UPDATE_RESOLVE, command, update_id, CommandAnswer)
-                if answer.ok or answer.code != "NOT_WAITING":
-                    return answer
-            raise
+            answers = [
+                answer
+                for run in await self._returns_of(order_no)
+                if (answer := await self._resolve_return(run, command, update_id)) is not None
+            ]
+            if not answers:
+                raise
+            return min(answers, key=lambda one: (not one.ok, one.code == _NOT_ABOUT_IT))
+
+    async def _resolve_return(
+        self, run: str, command: ResolveCommand, update_id: str
+    ) -> CommandAnswer | None:
+        """Send a decision to a return run; None when that has ended meanwhile, or waits for nothing."""
+        try:
+            answer = await self._update_run(run, UPDATE_RESOLVE, command, update_id, CommandAnswer)
+        except OrderEndedError:
+            return None
+        return None if answer.code == "NOT_WAITING" else answer
 
     async def _returns_of(self, order_no: str) -> list[str]:
         """Return the ids of the ReturnSurplus runs of an order that are open (eventually consistent)."""

@@ -158,6 +158,8 @@ class ResolveCommand:
     amount_fen: int | None = None
     by_cashier: bool = False
     """A cashier hands back only what was paid in cash; anything else out of the till is a manager's decision."""
+    need: str = ""
+    """What the order asked for when the person decided; empty when they did not say. Another need is not theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,12 @@ def out_refund_no(trade_no: str, purpose: str) -> str:
 
 def next_refund_no(refund_no: str) -> str:
     """Return the number that follows a refund that its channel closed for good: `...-2`, `...-3`."""
-    first, _, number = refund_no.partition("-")
-    return f"{first}-{int(number or 1) + 1}"
+    return f"{first_refund_no(refund_no)}-{refund_turn(refund_no) + 1}"
+
+
+def refund_turn(refund_no: str) -> int:
+    """Return the how manieth number of its refund this is, from 1; the highest one is the one that is owed."""
+    return int(refund_no.partition("-")[2] or 1)
 
 
 def first_refund_no(refund_no: str) -> str:

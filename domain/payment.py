@@ -85,6 +85,17 @@ class RefundKind(StrEnum):
     """Ours, never the channel's: not asked for until a person says so."""
 
 
+NEED_OF_REFUND = {
+    RefundKind.ABNORMAL: "refund_abnormal",
+    RefundKind.CLOSED: "refund_closed",
+    RefundKind.REJECTED: "refund_rejected",
+    RefundKind.INSUFFICIENT: "refund_balance_short",
+    RefundKind.HELD: "payment_amount_mismatch",
+}
+"""What a person is asked for while a refund stands so; any other refund goes on by itself."""
+RETURN_CASH, REFUND_SLOW = "return_cash", "refund_slow"
+"""Needs of cash that a person has to hand back, and of refunds that a channel takes long for."""
+
 COUNTER = "COUNTER"
 """Code of a refund that no machine makes: a person hands the money back in cash at the counter."""
 

@@ -40,12 +40,14 @@ EXPIRED_GRACE = timedelta(minutes=1)
 REFUND_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (10, 60, 300, 1800, 3600, 21600))
 SHORT_BALANCE_LADDER = tuple(timedelta(minutes=m) for m in (30, 60, 180, 360))
 """When a refund that the merchant's balance does not cover is tried again, unless a person says so earlier."""
+NEED_LOOK_LADDER = tuple(timedelta(hours=h) for h in (1, 3, 6))
+"""When a refund that waits for a person looks whether its order still asks for one; the last step repeats."""
 MOST_ATTEMPTS = 100
 """Payments that screens may ask for on one order; numbers end at 999 and each is watched. Cash is always taken."""
-MOST_UNPAID_OF_A_DRIVER = 2
-"""Prepaid orders of one driver that may wait for money at once: each holds a pump, and holding costs nothing."""
 MOST_COMMANDS_OF_A_PERSON = 100
 """Commands that one person may give one order; a run takes 2,000 updates in all, and the next person must be heard."""
+MOST_UNPAID_OF_A_DRIVER = 2
+"""Prepaid orders of one driver that may wait for money at once: each holds a pump, and holding costs nothing."""
 PRICE_STILL_SHOWN = timedelta(hours=1)
 """How long after a price change a post-paid sale may still carry the old price: the fill had begun, or the edge was late."""
 SALE_PRICE_LOOKBACK = timedelta(days=31)

@@ -5,7 +5,7 @@ handler and the main line run at the same time.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.order_money import OrderMoneyActivities
     from activities.order_opening import OrderOpeningActivities
     from activities.order_steps import OrderStepActivities
-    from contracts.fill import PayCommand, StartFill
+    from contracts.fill import CommandAnswer, PayCommand, ResolveCommand, StartFill
     from contracts.names import SearchAttribute
     from contracts.orders import (
         BeginAttempt,
@@ -177,6 +177,26 @@ class OrderDesk:
     async def load_attempt(self, out_trade_no: str) -> LoadedAttempt:
         """Find an attempt of any order by its channel number."""
         return await self._run(OrderOpeningActivities.load_attempt, LoadAttempt(out_trade_no=out_trade_no))
+
+    async def look_again(self, out_trade_no: str) -> None:
+        """Read the order of an attempt anew: another run may have changed what a person is asked for."""
+        async with self.lock:
+            loaded = await self.load_attempt(out_trade_no)
+            if loaded.view is not None:
+                self._keep(loaded.view)
+
+    def objection(self, command: ResolveCommand, needs: Collection[str] = ()) -> CommandAnswer | None:
+        """Return why a decision is not carried out whatever it is: no reason given, or it was about another need.
+
+        `needs` are what may be decided here; empty: what the order asks for now.
+        """
+        if not command.note.strip():
+            code, message = "NOTE_MISSING", "请填写处理说明"
+        elif command.need and command.need not in (needs or (self.order.needs_person,)):
+            code, message = "CHANGED", "情况已变化，请刷新后再处理"
+        else:
+            return None
+        return CommandAnswer(ok=False, status=self.order.status, code=code, message=message)
 
     async def record_attempt(self, outcome: PaymentOutcome, *, closed: bool = False) -> None:
         """Keep the code that a screen shows, or that an attempt failed or was closed."""

@@ -233,8 +233,8 @@ class PersonDesk:
         """Carry out a person's decision where the order really waits for it."""
         self._commands[command.actor] += 1
         await self._opened()
-        if not command.note.strip():
-            return self._no("NOTE_MISSING", "请填写处理说明")
+        if objection := self._desk.objection(command):
+            return objection
         match command.action:
             case ResolveAction.CHARGE_DEVICE_AMOUNT | ResolveAction.CHARGE_AMOUNT:
                 return await self._decide_charge(command)

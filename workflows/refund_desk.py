@@ -4,14 +4,13 @@ A number that the channel closed stays closed: after a person's word the money i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from workflows.order_desk import Background, OrderDesk
+from workflows.order_desk import Background, OrderDesk, within
 
 with workflow.unsafe.imports_passed_through():
     from activities import options
@@ -20,19 +19,10 @@ with workflow.unsafe.imports_passed_through():
     from contracts.payment import RefundOutcome, RefundRequest
     from domain import policy
     from domain.money import yuan
-    from domain.payment import COUNTER, RefundKind
+    from domain.payment import COUNTER, NEED_OF_REFUND, REFUND_SLOW, RETURN_CASH, RefundKind
 
-_PERSON = {
-    RefundKind.ABNORMAL: "refund_abnormal",
-    RefundKind.CLOSED: "refund_closed",
-    RefundKind.REJECTED: "refund_rejected",
-    RefundKind.INSUFFICIENT: "refund_balance_short",
-    RefundKind.HELD: "payment_amount_mismatch",
-}
 _NEVER_BY_CHANNEL = (RefundKind.CLOSED, RefundKind.REJECTED)
 """The channel's last word: it has not paid this number and will not by itself; ABNORMAL may still be paid."""
-RETURN_CASH = "return_cash"
-_SLOW = "refund_slow"
 _ATTENTION_AFTER_LOOKS = 5
 
 
@@ -82,14 +72,19 @@ class RefundDesk:
             return await self._cash_returned(command)
         return self._answer("NOT_WAITING", "订单没有等待此项处理")
 
-    def _asked(self) -> dict[str, Waiting]:
-        """Return the waiting refunds that are the order's present need; another one's decision is not theirs."""
-        need = self._desk.order.needs_person
+    @property
+    def needs(self) -> set[str]:
+        """Return what people are asked for by the refunds that wait."""
+        return {one.reason for one in self._waiting.values()}
+
+    def _asked(self, command: ResolveCommand) -> dict[str, Waiting]:
+        """Return the waiting refunds that a decision is about; another need's decision is not theirs."""
+        need = command.need or self._desk.order.needs_person
         return {number: one for number, one in self._waiting.items() if one.reason == need}
 
     def _retry_asked(self, command: ResolveCommand) -> CommandAnswer:
         free = self._of_kind(held=False)
-        asked = {number: one for number, one in self._asked().items() if number in free}
+        asked = {number: one for number, one in self._asked(command).items() if number in free}
         return self._go_on(asked or free, command)
 
     def _of_kind(self, *, held: bool) -> dict[str, Waiting]:
@@ -102,12 +97,9 @@ class RefundDesk:
 
     async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
         """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too."""
-        cash = {n: one for n, one in self._waiting.items() if one.is_cash}
-        asked = {n: one for n, one in self._asked().items() if one.kind in _NEVER_BY_CHANNEL} or cash
-        if command.by_cashier and asked and not cash:
+        asked = {n: one for n, one in self._asked(command).items() if one.kind in _NEVER_BY_CHANNEL}
+        if command.by_cashier and not all(one.is_cash for one in asked.values()):
             return self._answer("MANAGER_NEEDED", "渠道退款改退现金，须由站长处理")
-        if command.by_cashier:
-            asked = cash
         if not asked:
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
         done = [number for number, one in asked.items() if await self._hand_back(number, one, command)]
@@ -136,19 +128,25 @@ class RefundDesk:
         outcome = await self._begin(request)
         looks = asked = 0
         while outcome.kind is not RefundKind.SUCCEEDED:
-            if outcome.kind in _PERSON:
+            if outcome.kind in NEED_OF_REFUND:
                 request, outcome = await self._wait_for_person(request, outcome, asked)
                 asked += 1
+                await self._record_underway(outcome)
                 continue
             await self._wait_for_channel(request, looks)
             looks += 1
             if looks == _ATTENTION_AFTER_LOOKS:
-                await self._desk.flag(_SLOW)
+                await self._desk.flag(REFUND_SLOW)
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:
                 outcome = await self._call(PaymentActivities.refund_payment, request)
         await self._desk.record_refund(outcome, *self._handed_back.get(request.out_refund_no, ("system", "")))
-        await self._desk.unflag(_SLOW)
+        await self._desk.unflag(REFUND_SLOW)
+
+    async def _record_underway(self, outcome: RefundOutcome) -> None:
+        """Keep that a refund is with the channel again: what it stood at before is no amount that a person settles."""
+        if outcome.kind is not RefundKind.SUCCEEDED and outcome.kind not in NEED_OF_REFUND:
+            await self._desk.record_refund(replace(outcome, kind=RefundKind.PROCESSING))
 
     async def _begin(self, request: RefundRequest) -> RefundOutcome:
         if request.held:
@@ -159,7 +157,7 @@ class RefundDesk:
         ladder = policy.REFUND_QUERY_LADDER
         number = request.out_refund_no
         patience = ladder[min(looks, len(ladder) - 1)]
-        await _within(lambda: number in self._poked, patience, "等退款到账，到点向渠道查询")
+        await within(lambda: number in self._poked, patience, "等退款到账，到点向渠道查询")
         self._poked.discard(number)
 
     async def _wait_for_person(
@@ -168,22 +166,14 @@ class RefundDesk:
         """Keep how it stands, ask for a person and wait; a short balance is also tried again by itself.
 
         A report of the channel ends the wait too: finance may have mended the refund at the channel's own desk.
-        Whoever was asked for something else first is done when the need is empty: then this one is asked again.
         """
         number = request.out_refund_no
         if outcome.kind is not RefundKind.HELD:
             await self._desk.record_refund(outcome)
-        reason = RETURN_CASH if outcome.code == COUNTER else _PERSON[outcome.kind]
+        reason = RETURN_CASH if outcome.code == COUNTER else NEED_OF_REFUND[outcome.kind]
         await self._desk.flag(reason)
         self._waiting[number] = Waiting(request, outcome.kind, reason)
-        short, ladder = outcome.kind is RefundKind.INSUFFICIENT, policy.SHORT_BALANCE_LADDER
-        patience = ladder[min(asked, len(ladder) - 1)] if short else None
-        while await _within(
-            lambda: self._is_decided(number) or not self._desk.order.needs_person, patience, "等人工处理退款"
-        ):
-            if self._is_decided(number):
-                break
-            await self._desk.flag(reason)
+        await self._stay_asked(self._waiting[number], asked)
         del self._waiting[number]
         self._poked.discard(number)
         retried = number in self._retry
@@ -197,6 +187,28 @@ class RefundDesk:
         if outcome.kind is RefundKind.CLOSED:
             return await self._after_closed(request, retried=retried)
         return request, await self._call(PaymentActivities.refund_payment, request)
+
+    async def _stay_asked(self, one: Waiting, asked: int) -> None:
+        """Ask for a person until this refund is decided, or its short balance is due to be tried again.
+
+        Whoever was asked for something else first is done when the need is empty: then this one is asked for again.
+        Another run of the order may have taken the need and given it back unseen, so the row is read now and then.
+        """
+        number, short = one.request.out_refund_no, one.kind is RefundKind.INSUFFICIENT
+        ladder, looks = (policy.SHORT_BALANCE_LADDER, asked) if short else (policy.NEED_LOOK_LADDER, 0)
+        while not self._is_decided(number):
+            heard = await within(
+                lambda: self._is_decided(number) or not self._desk.order.needs_person,
+                ladder[min(looks, len(ladder) - 1)],
+                "等人工处理退款",
+            )
+            if not heard and short:
+                return
+            if not heard:
+                looks += 1
+                await self._desk.look_again(one.request.out_trade_no)
+            if not self._is_decided(number) and not self._desk.order.needs_person:
+                await self._desk.flag(one.reason)
 
     async def _after_closed(
         self, request: RefundRequest, *, retried: bool
@@ -231,12 +243,3 @@ class RefundDesk:
             )
         except ActivityError:
             return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
-
-
-async def _within(condition: Callable[[], bool], patience: timedelta | None, summary: str) -> bool:
-    """Wait for a condition, at most so long; return whether it came true."""
-    try:
-        await workflow.wait_condition(condition, timeout=patience, timeout_summary=summary)
-    except TimeoutError:
-        return False
-    return True

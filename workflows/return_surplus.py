@@ -19,6 +19,8 @@ with workflow.unsafe.imports_passed_through():
 class ReturnSurplus:
     """A channel reported money for an ended order: ask the channel, post what is true, give it back (N17).
 
+    Money that pays fuel already dispensed is kept: it settles the sale. A prepayment whose run is gone buys nothing
+    any more: nobody would release the pump for it, so it goes back and the pump is free.
     Started by the notification handler when the order's own workflow is gone; the id is derived from the channel
     number, so a repeated notification meets the same run.
     """
@@ -29,10 +31,11 @@ class ReturnSurplus:
         self._desk = OrderDesk(details)
         self._refunds = RefundDesk(self._desk, self._background)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
+        self._payments.cancelling = True
 
     @workflow.run
     async def run(self, report: PaymentReported) -> str:
-        """Return how it ended: `unknown_attempt`, the channel's verdict, or `returned`."""
+        """Return how it ended: `unknown_attempt`, the channel's verdict, `settled` (kept) or `returned`."""
         return await self._background.beside(self._give_back(report), self._desk.cancel_ignored)
 
     async def _give_back(self, report: PaymentReported) -> str:
@@ -50,18 +53,21 @@ class ReturnSurplus:
             outcome = await self._payments.look(loaded.attempt)
         await workflow.wait_condition(lambda: self._background.is_idle and workflow.all_handlers_finished())
         self._desk.tell(stage=True)
-        return "returned" if outcome.kind is OutcomeKind.SUCCEEDED else str(outcome.kind)
+        if outcome.kind is not OutcomeKind.SUCCEEDED:
+            return str(outcome.kind)
+        return "returned" if report.out_trade_no in self._payments.not_kept else "settled"
 
     @workflow.update(name=names.UPDATE_RESOLVE, description="人工处理退款")
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
-        """Carry out a person's decision about the refund: try it again, or it went back in cash."""
+        """Carry out a person's decision about the refund: try it again, or it went back in cash.
+
+        Another run of the order may have asked for the same need: its decision is this one's too.
+        """
         await workflow.wait_condition(lambda: self._loaded)
         if self._desk.view is None:
             return CommandAnswer(ok=False, status=None, code="NOT_WAITING", message="没有这笔付款")
-        if not command.note.strip():
-            status = self._desk.order.status
-            return CommandAnswer(ok=False, status=status, code="NOTE_MISSING", message="请填写处理说明")
-        return await self._refunds.decide(command)
+        needs = self._refunds.needs
+        return self._desk.objection(command, needs) or await self._refunds.decide(command)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     def payment_reported(self, report: PaymentReported) -> None:

@@ -1,6 +1,7 @@
 """The forms of the row actions, and reading them: amounts typed in yuan become fen here and nowhere else."""
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 
 from markupsafe import Markup, escape
@@ -19,6 +20,7 @@ MAX_WORDS = 200
 MAX_YUAN_DIGITS = 7
 MAX_LOGIN, MAX_PASSWORD = 64, 128
 _YUAN = re.compile(rf"\d{{1,{MAX_YUAN_DIGITS}}}(\.\d{{1,2}})?", re.ASCII)
+_NEED = re.compile(r"[a-z_]{1,64}", re.ASCII)
 CANCEL_REASONS = ("顾客放弃加注", "重复下单", "试机加注", "顾客驶离未付款", "设备故障")
 _A = ResolveAction
 _CHARGE = (_A.CHARGE_DEVICE_AMOUNT, _A.CHARGE_AMOUNT)
@@ -109,6 +111,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
     amount = _AMOUNT_FIELD if ResolveAction.CHARGE_AMOUNT in fitting else Markup("")
     return Markup(
         """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>
+        <input type="hidden" name="need" value="{need}">
         <label class="form-label mt-3">处理方式</label>
         <select class="form-select" name="action" required>{first}{choices}</select>{amount}
         <label class="form-label mt-3">处理说明（必填）</label>
@@ -116,6 +119,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         </form>"""
     ).format(
         what=what_to_decide(request, order),
+        need=need,
         first=_first_choice(len(fitting)),
         choices=choices,
         amount=amount,
@@ -192,18 +196,30 @@ def read_received(form: FormData) -> int:
     return int(text)
 
 
-def read_decision(form: FormData) -> tuple[ResolveAction, int | None, str]:
-    """Return action, amount in fen and note.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person decided, about the need that their form showed; `amount_fen` where they typed one."""
 
-    Raises ActionFailed when the action is unknown, or an amount is missing where one is needed.
+    action: ResolveAction
+    note: str
+    need: str
+    amount_fen: int | None = None
+
+
+def read_decision(form: FormData) -> Decision:
+    """Return the decision of a form.
+
+    Raises ActionFailed when the action is unknown, when an amount is missing where one is needed, and when the form
+    does not say what it was about.
     """
-    chosen = str(form.get("action") or "")
+    need, chosen = str(form.get("need") or ""), str(form.get("action") or "")
+    if not _NEED.fullmatch(need):
+        raise ActionFailed("请刷新页面后重试。")
     if chosen not in set(ResolveAction):
         raise ActionFailed("请选择处理方式。")
     action, typed = ResolveAction(chosen), str(form.get("amount") or "").strip()
-    if action is not ResolveAction.CHARGE_AMOUNT:
-        return action, None, read_words(form, "note", "处理说明")
-    return action, fen_of_yuan(typed), read_words(form, "note", "处理说明")
+    amount = fen_of_yuan(typed) if action is ResolveAction.CHARGE_AMOUNT else None
+    return Decision(action=action, note=read_words(form, "note", "处理说明"), need=need, amount_fen=amount)
 
 
 def answer_text(answer: CommandAnswer) -> str:

@@ -2,25 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from db.tables.order import FuelOrder
-from db.tables.payment import Refund
-from domain.payment import RefundKind
+from db.tables.payment import PaymentAttempt, Refund
+from domain import ids
+from domain.payment import NEED_OF_REFUND, REFUND_SLOW, RETURN_CASH, PayMethod, RefundKind
 
-_MONEY_GOES_BACK = frozenset(
-    {
-        "return_cash",
-        "refund_abnormal",
-        "refund_closed",
-        "refund_rejected",
-        "refund_balance_short",
-        "refund_slow",
-        "payment_amount_mismatch",
-    }
-)
+_MONEY_GOES_BACK = frozenset({*NEED_OF_REFUND.values(), REFUND_SLOW, RETURN_CASH})
 """Reasons that are about refunds which have not come through, held money among them."""
 
 
@@ -28,12 +19,41 @@ def amounts_in_question(db: Session, orders: Sequence[FuelOrder]) -> dict[str, i
     """Return the amount in fen by order number; an order that waits for something else than money is left out."""
     found = {o.order_no: o.shortfall_fen for o in orders if o.needs_person == "shortfall"}
     found |= {o.order_no: o.charge_fen for o in orders if o.needs_person == "unpaid_too_long"}
-    returning = [o.order_no for o in orders if o.needs_person in _MONEY_GOES_BACK]
-    if returning:
-        query = (
-            select(col(Refund.order_no), func.sum(col(Refund.amount_fen)))
-            .where(col(Refund.order_no).in_(returning), col(Refund.status) != RefundKind.SUCCEEDED.value)
-            .group_by(col(Refund.order_no))
-        )
-        found |= {row[0]: int(row[1]) for row in db.execute(query)}
+    returning = {o.order_no: o.needs_person for o in orders if o.needs_person in _MONEY_GOES_BACK}
+    found |= _amounts_going_back(db, returning)
     return {order_no: fen for order_no, fen in found.items() if fen > 0}
+
+
+def _amounts_going_back(db: Session, needs: dict[str, str]) -> dict[str, int]:
+    """Return what each order's need is about: only the refunds that stand so, each under its latest number.
+
+    A sum of everything that is open would have cash handed out that a channel pays too.
+    """
+    if not needs:
+        return {}
+    query = (
+        select(
+            col(Refund.order_no),
+            col(Refund.out_refund_no),
+            col(Refund.amount_fen),
+            col(Refund.status),
+            col(PaymentAttempt.method),
+        )
+        .join(PaymentAttempt, col(PaymentAttempt.out_trade_no) == col(Refund.out_trade_no))
+        .where(col(Refund.order_no).in_(needs))
+    )
+    rows = sorted(db.execute(query), key=lambda row: ids.refund_turn(row.out_refund_no))
+    found = dict.fromkeys(needs, 0)
+    for row in {ids.first_refund_no(row.out_refund_no): row for row in rows}.values():
+        if needs[row.order_no] == _need_of(RefundKind(row.status), PayMethod(row.method)):
+            found[row.order_no] += row.amount_fen
+    return found
+
+
+def _need_of(kind: RefundKind, method: PayMethod) -> str:
+    """Return what a person may be asked for about a refund that stands so; empty once it has come through."""
+    if kind is RefundKind.SUCCEEDED:
+        return ""
+    if method.channel == "cash":
+        return RETURN_CASH
+    return NEED_OF_REFUND.get(kind, REFUND_SLOW)

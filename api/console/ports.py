@@ -43,9 +43,10 @@ class ConsoleCommands(Protocol):
         note: str,
         amount_fen: int | None,
         *,
+        need: str,
         by_cashier: bool,
     ) -> CommandAnswer:
-        """Carry out a person's decision about an order that needs one."""
+        """Carry out a person's decision about an order that needs one; `need` is what the person's form said."""
         ...
 
 

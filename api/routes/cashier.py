@@ -14,6 +14,7 @@ from api.idempotency import IdempotencyKey, bind
 from api.presenting import command_out, order_out
 from api.schemas.common import OrderNo
 from api.schemas.orders import CancelBody, CashBody, CommandOut, OrdersOut, ResolveBody
+from contracts.fill import ResolveAction
 from db.repositories import views
 from domain.order import OrderStatus
 
@@ -89,6 +90,10 @@ async def resolve(
     """Carry out a decision about an order that needs a person; what costs money needs a manager."""
     if not may_resolve(principal.role, body.action):
         raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
+    if body.action is ResolveAction.CASH_RETURNED and not body.need:
+        raise ProblemError(
+            422, "need_missing", "缺少处理原因", "退现金须填写 need：处理时看到的订单待处理原因"
+        )
     update_id = await _prepare(services, principal, "resolve", key, order_no, body)
     answer = await services.commands.resolve(
         order_no,
@@ -97,6 +102,7 @@ async def resolve(
         body.note,
         body.amount_fen,
         update_id,
+        need=body.need,
         by_cashier=principal.role is Role.CASHIER,
     )
     return command_out(answer)

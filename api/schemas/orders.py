@@ -102,11 +102,16 @@ class CancelBody(Body):
 
 
 class ResolveBody(Body):
-    """A person's decision; `amount_fen` only with `charge_amount`."""
+    """A person's decision; `amount_fen` only with `charge_amount`.
 
-    action: ResolveAction = Field(examples=[ResolveAction.COLLECT_CASH])
+    `need` is the order's `needs_person` that the person saw; when the order asks for something else by now, nothing
+    is done (409 `changed`). `cash_returned` must say it: that cash is counted out already.
+    """
+
+    action: ResolveAction = Field(examples=[ResolveAction.CASH_RETURNED])
     note: Reason
     amount_fen: Fen | None = None
+    need: str = Field(default="", max_length=64, pattern=r"^[a-z_]*$", examples=["return_cash"])
 
 
 class CommandOut(Answer):

@@ -1,14 +1,15 @@
 """A refund that the channel closed goes back under a new number, once, and never without the channel's word."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from activities.order_money import OrderMoneyActivities
 from contracts.fill import ResolveAction
-from contracts.orders import RenewRefund
-from contracts.payment import RefundOutcome
+from contracts.orders import PostPayment, RenewRefund
+from contracts.payment import AttemptRef, RefundOutcome
 from db.unit_of_work import unit_of_work
 from domain import ids
 from domain.payment import PayMethod, RefundKind
@@ -64,6 +65,17 @@ async def test_a_refund_closed_again_and_again_gets_the_next_number_each_time(ha
     assert (await handle.result()).status == "completed"
     found = refunds(harness, order_no)
     assert found == {number: "closed", f"{number}-2": "closed", f"{number}-3": "succeeded"}
+    harness.assert_money_closed(order_no)
+
+
+async def test_a_renewed_refund_ends_its_order_also_when_the_next_worker_s_clock_is_behind(
+    harness: Harness,
+) -> None:
+    order_no, number, handle = await closed_rest(harness)
+    harness.clock.offset = timedelta(seconds=-30)
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND)).ok
+    assert (await handle.result()).status == "completed"
+    assert refunds(harness, order_no) == {number: "closed", f"{number}-2": "succeeded"}
     harness.assert_money_closed(order_no)
 
 
@@ -127,7 +139,8 @@ async def test_only_a_closed_number_is_replaced_and_only_once(harness: Harness) 
     harness.assert_money_closed(order_no)
 
 
-async def test_a_success_of_nothing_is_seen_by_a_person_and_asks_nobody_any_more(harness: Harness) -> None:
+async def success_of_nothing(harness: Harness) -> tuple[str, str, Handle]:
+    """A post-paid sale whose QR code the channel calls paid with 0 fen, not yet reported. Return order, number, run."""
     sale = harness.sale()
     handle = await harness.start_sale(sale)
     order_no = ids.order_no_of_sale(sale.natural_key)
@@ -135,6 +148,31 @@ async def test_a_success_of_nothing_is_seen_by_a_person_and_asks_nobody_any_more
     number = (await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
     trade = harness.channel.trades[number]
     trade.state, trade.amount_fen = "SUCCESS", 0
+    return order_no, number, handle
+
+
+async def test_a_success_of_nothing_is_asked_for_again_when_the_first_answer_is_lost(
+    harness: Harness,
+) -> None:
+    order_no, number, handle = await success_of_nothing(harness)
+    ref = AttemptRef(out_trade_no=number, method=PayMethod.WECHAT_NATIVE, amount_fen=14_700)
+    money = OrderMoneyActivities(unit_of_work(harness.engine, CIPHER), harness.clock)
+    lost = money.post_payment(PostPayment(order_no=order_no, outcome=harness.channel.query(ref)))
+    again = money.post_payment(PostPayment(order_no=order_no, outcome=harness.channel.query(ref)))
+    assert (again.verdict, again.refund) == (lost.verdict, lost.refund)
+    await harness.report(handle, number)
+    for _ in range(100):
+        answer = await harness.resolve(handle, ResolveAction.RELEASE_HELD)
+        if answer.ok:
+            break
+        await asyncio.sleep(0.05)
+    assert answer.ok, answer.message
+    await harness.until(order_no, "unpaid", needs="")
+    assert refunds(harness, order_no) == {}
+
+
+async def test_a_success_of_nothing_is_seen_by_a_person_and_asks_nobody_any_more(harness: Harness) -> None:
+    order_no, number, handle = await success_of_nothing(harness)
     await harness.report(handle, number)
     await harness.until(order_no, "unpaid", needs="payment_amount_mismatch")
     assert (await harness.resolve(handle, ResolveAction.RELEASE_HELD)).ok

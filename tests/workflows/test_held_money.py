@@ -1,6 +1,7 @@
 """Money of a wrong amount is held: one decision of its own releases it, and no decision about another refund does."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from api.temporal_gateway import ClientTemporalGateway
 from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
 from contracts.names import SearchAttribute
 from contracts.payment import CloseOutcome, PaymentReported, RefundOutcome, RefundRequest
-from domain import ids
+from domain import ids, policy
 from domain.payment import CloseKind, PayMethod, RefundKind
 from tests.workflows.harness import Harness
 from tests.workflows.test_refund_decisions import rest_that_waits
@@ -78,10 +79,12 @@ async def abnormal_and_held(
     return order_no, one, two, first, second
 
 
-async def routed(harness: Harness, order_no: str, action: ResolveAction) -> CommandAnswer:
+async def routed(harness: Harness, order_no: str, action: ResolveAction, need: str = "") -> CommandAnswer:
     """Send a decision by the order's number, as the API does."""
-    command = ResolveCommand(actor="staff:1", action=action, note="已核对")
-    return await ClientTemporalGateway(harness.client).resolve(order_no, command, f"resolve-{order_no}")
+    command = ResolveCommand(actor="staff:1", action=action, note="已核对", need=need)
+    return await ClientTemporalGateway(harness.client).resolve(
+        order_no, command, f"{action}-{need}-{order_no}"
+    )
 
 
 async def ended(*runs: WorkflowHandle[Any, str]) -> None:
@@ -132,6 +135,46 @@ async def test_a_stale_retry_does_not_release_held_money(harness: Harness) -> No
     await handle.result()
     assert trade.refunds == {ids.out_refund_no(wrong, "mismatch"): 1}
     harness.assert_money_closed(request.order_no)
+
+
+async def test_what_one_return_run_waits_for_is_asked_for_again_when_another_is_settled(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "NEED_LOOK_LADDER", (timedelta(milliseconds=300),))
+    order_no, one, two = await two_late_payments(harness, second_fen=1)
+    harness.channel.refunds_to_close = 1
+    first = await give_back(harness, order_no, one)
+    await harness.until(order_no, "completed", needs="refund_closed")
+    second = await give_back(harness, order_no, two)
+    await harness.until(order_no, "completed", needs="payment_amount_mismatch")
+    await asyncio.sleep(1.5)  # the list of open runs is eventually consistent
+    assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "return_cash")).code == "CHANGED"
+    assert (await routed(harness, order_no, ResolveAction.RELEASE_HELD, "payment_amount_mismatch")).ok
+    assert await second.result() == "returned"
+    await harness.until(order_no, "completed", needs="refund_closed")
+    assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")).ok
+    assert await first.result() == "returned"
+    assert harness.order(order_no)["needs_person"] == ""
+    assert harness.balance("2040", order_no) == 0
+
+
+async def test_cash_for_the_closed_refunds_of_two_runs_settles_both(harness: Harness) -> None:
+    """The form shows the sum of both, and the person counts it out once."""
+    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
+    harness.channel.refunds_to_close = 2
+    runs = [await give_back(harness, order_no, number) for number in (one, two)]
+    for _ in range(200):
+        if (
+            len(harness.rows("SELECT 1 FROM refund WHERE order_no = :no AND status = 'closed'", no=order_no))
+            == 2
+        ):
+            break
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1.5)  # the list of open runs is eventually consistent
+    assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")).ok
+    assert [await run.result() for run in runs] == ["returned", "returned"]
+    assert harness.balance("1010.cash", order_no) == 14_700 - 2 * 14_700
+    assert harness.balance("2040", order_no) == 0
 
 
 def test_a_cashier_may_not_release_held_money() -> None:

@@ -106,6 +106,50 @@ async def test_no_cash_for_a_refund_that_the_channel_may_still_pay(
     harness.assert_money_closed(order_no)
 
 
+async def test_a_decision_about_another_need_moves_nothing(harness: Harness) -> None:
+    """The manager's form says refund closed, 200 yuan; meanwhile the order asks for 53 yuan of cash to hand back."""
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    assert (await harness.cash(handle, 20_000)).ok
+    await harness.until(request.order_no, "authorised")
+    late = ids.out_trade_no(request.order_no, 1)
+    harness.channel.trades[late].state = "SUCCESS"
+    harness.channel.refunds_to_close = 1
+    await harness.report(handle, late)
+    await harness.until(request.order_no, "authorised", needs="refund_closed")
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs="return_cash")
+    for action in ResolveAction:
+        refused = await harness.resolve(handle, action, need="refund_closed", amount_fen=1)
+        assert (refused.ok, refused.code) == (False, "CHANGED")
+        assert refused.message == "情况已变化，请刷新后再处理"
+    assert harness.order(request.order_no)["refunded_fen"] == 0
+    assert (
+        await harness.resolve(handle, ResolveAction.CASH_RETURNED, need="return_cash", by_cashier=True)
+    ).ok
+    await harness.until(request.order_no, "completed", needs="refund_closed")
+    refused = await harness.resolve(
+        handle, ResolveAction.CASH_RETURNED, need="refund_closed", by_cashier=True
+    )
+    assert refused.code == "MANAGER_NEEDED"
+    assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED, need="refund_closed")).ok
+    await handle.result()
+    assert harness.balance("1010.cash", request.order_no) == 20_000 - _REST_FEN - 20_000
+    assert harness.balance("2040", request.order_no) == 0
+
+
+async def test_a_refund_that_is_with_the_channel_again_is_no_closed_one_any_more(harness: Harness) -> None:
+    order_no, handle = await rest_that_waits(harness, RefundKind.REJECTED)
+    answers(harness, RefundKind.UNKNOWN)
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND, need="refund_rejected")).ok
+    await harness.until(order_no, "dispensed", needs="")
+    for _ in range(100):
+        if refund(harness, order_no)["status"] == "processing":
+            break
+        await asyncio.sleep(0.05)
+    assert refund(harness, order_no)["status"] == "processing"
+
+
 async def test_a_refund_that_finance_paid_meanwhile_is_not_handed_back_too(harness: Harness) -> None:
     order_no, handle = await rest_that_waits(harness, RefundKind.CLOSED)
     number = ids.out_trade_no(order_no, 1)

@@ -168,13 +168,18 @@ class OrderRows(ConsoleView):
     )
     async def resolve_action(self, request: Request, pk: Any) -> None:
         """Decide about an order that needs a person."""
-        action, amount, note = actions.read_decision(await request.form())
-        person = person_of(request)
-        if not person.may_resolve_by(action):
+        decision, person = actions.read_decision(await request.form()), person_of(request)
+        if not person.may_resolve_by(decision.action, decision.need):
             raise ActionFailed("您的角色无权选择该处理方式，请联系站长。")
         by_cashier = person.role is Role.CASHIER
         command = self.deps.commands.resolve(
-            str(pk), person.actor, action, note, amount, by_cashier=by_cashier
+            str(pk),
+            person.actor,
+            decision.action,
+            decision.note,
+            decision.amount_fen,
+            need=decision.need,
+            by_cashier=by_cashier,
         )
         await self._give(request, Deed.RESOLVE, command)
 

@@ -93,13 +93,32 @@ async def test_the_cashier_s_commands_reach_the_order(world: World, api: httpx.A
         "approver": {"login": "manager-ST001", "password": PASSWORD},
     }
     await api.post(f"{base}/cancel", json=approved, headers=cashier | world.key())
-    decision = {"action": "collect_cash", "note": "已补收"}
+    decision = {"action": "collect_cash", "note": "已补收", "need": "shortfall"}
     await api.post(f"{base}/resolve", json=decision, headers=cashier | world.key())
     sent = [c for number, c in world.temporal.commands if number == order_no]
     assert sent[0] == CashCommand(cashier_id=me, received_fen=100)
     assert sent[1] == CancelCommand(actor=f"staff:{me} (approved staff:{manager})", reason="加错油")
     assert isinstance(sent[2], ResolveCommand)
-    assert (sent[2].actor, sent[2].note) == (f"staff:{me}", "已补收")
+    assert (sent[2].actor, sent[2].note, sent[2].need) == (f"staff:{me}", "已补收", "shortfall")
+
+
+async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api: httpx.AsyncClient) -> None:
+    order_no = world.add_order()
+    path, headers = f"/v1/cashier/orders/{order_no}/resolve", world.as_staff("cashier")
+    decision = {"action": "cash_returned", "note": "已退现金"}
+    refused = await api.post(path, json=decision, headers=headers | world.key())
+    assert (refused.status_code, refused.json()["code"]) == (422, "need_missing")
+    assert "need" in refused.json()["detail"]
+    for odd in ("Return Cash", "x" * 65):
+        answer = await api.post(path, json=decision | {"need": odd}, headers=headers | world.key())
+        assert answer.status_code == 422
+    assert [c for number, c in world.temporal.commands if number == order_no] == []
+    done = await api.post(path, json=decision | {"need": "return_cash"}, headers=headers | world.key())
+    assert done.status_code == 200
+    without = {"action": "retry_refund", "note": "再试一次"}
+    assert (await api.post(path, json=without, headers=headers | world.key())).status_code == 200
+    sent = [c.need for number, c in world.temporal.commands if number == order_no]
+    assert sent == ["return_cash", ""]
 
 
 async def test_a_refused_command_says_why(world: World, api: httpx.AsyncClient) -> None:

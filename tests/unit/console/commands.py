@@ -67,10 +67,11 @@ class FakeCommands:
         note: str,
         amount_fen: int | None,
         *,
+        need: str,
         by_cashier: bool,
     ) -> CommandAnswer:
         """Take a decision and lower the flag."""
-        self._hear("resolve", order_no, actor, action.value, note, str(amount_fen))
+        self._hear("resolve", order_no, actor, action.value, note, str(amount_fen), need)
         with Session(self.engine) as db:
             order = self._order(db, order_no)
             if not order.needs_person:

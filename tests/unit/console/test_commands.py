@@ -12,13 +12,19 @@ from tests.unit.console.till import Till
 FORMS = {
     "take_cash": {"received_fen": "20489"},
     "cancel": {"reason": "重复下单"},
-    "resolve": {"action": "retry_refund", "note": "已核对油机"},
+    "resolve": {"action": "retry_refund", "note": "已核对油机", "need": "amount_mismatch"},
 }
+_NEED = {"need": "amount_mismatch"}
 MAY = {
     "take_cash": {"cashier1", "manager1"},
     "cancel": {"cashier1", "manager1", "operator1", "admin"},
     "resolve": {"cashier1", "manager1", "operator1", "admin"},
 }
+
+
+def hidden_need(need: str) -> str:
+    """Return what a form, itself kept in an attribute of the page, says about what the person was shown."""
+    return f"name=&#34;need&#34; value=&#34;{need}&#34;"
 
 
 @pytest.mark.parametrize("person", ["cashier1", "manager1", "operator1", "auditor1", "admin"])
@@ -76,13 +82,15 @@ def test_no_answer_says_that_the_outcome_is_open(till: Till, commands: FakeComma
         ("cancel", "unpaid1", {"reason": "  "}),
         ("cancel", "unpaid1", {"reason": "试\x00机"}),
         ("cancel", "unpaid1", {"reason": "长" * 201}),
-        ("resolve", "flagged", {"note": "已核对"}),
-        ("resolve", "flagged", {"action": "drop_table", "note": "已核对"}),
-        ("resolve", "flagged", {"action": "write_off"}),
-        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对"}),
-        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1.234"}),
-        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "-1"}),
-        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1e3"}),
+        ("resolve", "flagged", {"note": "已核对", **_NEED}),
+        ("resolve", "flagged", {"action": "drop_table", "note": "已核对", **_NEED}),
+        ("resolve", "flagged", {"action": "write_off", **_NEED}),
+        ("resolve", "flagged", {"action": "write_off", "note": "已核对"}),
+        ("resolve", "flagged", {"action": "write_off", "note": "已核对", "need": "a b"}),
+        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", **_NEED}),
+        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1.234", **_NEED}),
+        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "-1", **_NEED}),
+        ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1e3", **_NEED}),
     ],
 )
 def test_bad_forms_reach_no_workflow(
@@ -97,11 +105,20 @@ def test_bad_forms_reach_no_workflow(
 
 def test_a_decision_carries_amount_and_note(till: Till, commands: FakeCommands) -> None:
     till.login("manager1")
-    form = {"action": "charge_amount", "amount": "65.5", "note": "现场核对"}
+    form = {"action": "charge_amount", "amount": "65.5", "note": "现场核对", **_NEED}
+    assert hidden_need("amount_mismatch") in till.page("/attention/list").text
     assert till.act("attention", "resolve", "flagged", **form).status_code == 200
     actor = f"staff:{till.world.staff['manager1']}"
     assert commands.told == [
-        ("resolve", till.world.orders["flagged"], actor, "charge_amount", "现场核对", "6550")
+        (
+            "resolve",
+            till.world.orders["flagged"],
+            actor,
+            "charge_amount",
+            "现场核对",
+            "6550",
+            "amount_mismatch",
+        )
     ]
 
 
@@ -110,7 +127,7 @@ def test_a_cashier_decides_nothing_that_costs_the_station(till: Till, commands: 
     page = till.page("/attention/list").text
     for action in (ResolveAction.WRITE_OFF, ResolveAction.CHARGE_AMOUNT, ResolveAction.NOTHING_DISPENSED):
         assert f"&#34;{action.value}&#34;" not in page
-        form = {"action": action.value, "amount": "1", "note": "已核对"}
+        form = {"action": action.value, "amount": "1", "note": "已核对", **_NEED}
         assert "无权" in till.act("attention", "resolve", "flagged", **form).json()["msg"]
     assert commands.told == []
     assert "须由站长处理" in page

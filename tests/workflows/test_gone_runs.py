@@ -1,0 +1,46 @@
+"""Money for an order whose own run is gone: fuel that was dispensed is paid by it, a prepayment goes back."""
+
+from contracts.payment import PaymentReported
+from domain import ids
+from domain.payment import PayMethod
+from tests.workflows.harness import Harness
+from workflows.return_surplus import ReturnSurplus
+
+
+async def given_back(harness: Harness, number: str) -> str:
+    """The customer pays, and a return run looks at the payment; return how it ended."""
+    harness.channel.customer_pays(number)
+    run = await harness.client.start_workflow(
+        ReturnSurplus.run,
+        PaymentReported(out_trade_no=number),
+        id=ids.surplus_workflow_id(number),
+        task_queue=harness.queue,
+    )
+    return await run.result()
+
+
+async def test_a_prepayment_whose_run_is_gone_goes_back_and_frees_the_pump(harness: Harness) -> None:
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await handle.terminate("by hand")
+    assert await given_back(harness, ids.out_trade_no(request.order_no, 1)) == "returned"
+    assert harness.order(request.order_no)["status"] == "refunded"
+    assert harness.channel.net_of(request.order_no) == 0
+    held = harness.rows("SELECT 1 FROM fuelling_point WHERE holder_order_no = :no", no=request.order_no)
+    assert held == []
+    harness.assert_money_closed(request.order_no)
+
+
+async def test_a_sale_whose_run_is_gone_is_settled_by_its_late_payment(harness: Harness) -> None:
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    number = (await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")).out_trade_no
+    await handle.terminate("by hand")
+    assert await given_back(harness, number) == "settled"
+    row = harness.order(order_no)
+    assert (row["status"], row["paid_fen"], row["refunded_fen"]) == ("completed", 14_700, 0)
+    assert harness.channel.net_of(order_no) == 14_700
+    assert len(harness.rows("SELECT 1 FROM receipt WHERE order_no = :no", no=order_no)) == 1
+    harness.assert_money_closed(order_no)
