@@ -20,7 +20,7 @@ from contracts.orders import OrderView
 from contracts.payment import RefundRequest
 from domain import ids
 from domain.money import yuan
-from domain.order import FillMode, OrderStatus, move
+from domain.order import NEEDS_FOR_INFORMATION, FillMode, OrderStatus, move
 from domain.payment import RefundKind
 from domain.quantity import Unit, quantity_text
 from domain.settlement import CheckedAmount, SaleFlag
@@ -91,10 +91,6 @@ _ONLY_WHILE = {
     "fill_not_reported": OrderStatus.AUTHORISED,
 }
 """What a workflow asks for because of the order's state: the order may have gone on before it is asked."""
-_FOR_INFORMATION = frozenset(
-    {"refund_slow", "code_reverse_unconfirmed", "close_unconfirmed", "unpaid_too_long"}
-)
-"""The system goes on with these by itself: they never hide what only a person can move."""
 
 
 def need(order: OrderRecord, reason: str) -> str:
@@ -104,7 +100,7 @@ def need(order: OrderRecord, reason: str) -> str:
     """
     standing = order.needs_person
     moot = order.status is not _ONLY_WHILE.get(reason, order.status)
-    hidden = standing in _DECISIONS or (reason in _FOR_INFORMATION and standing)
+    hidden = standing in _DECISIONS or (standing and reason in NEEDS_FOR_INFORMATION)
     return standing if reason and (moot or hidden) else reason[:64]
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from contracts.fill import PayCommand, StartAnswer, StartFill
 from contracts.payment import AttemptRef, PaymentOutcome, RefundOutcome, RefundRequest
 from contracts.station import SaleRecord
-from domain.order import FillMode, OrderStatus
+from domain.order import NEEDS_FOR_INFORMATION, FillMode, OrderStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,11 @@ class OrderView:
     fp: int
     device_nozzle: int
     needs_person: str = ""
+
+    @property
+    def needs_decision(self) -> bool:
+        """Return whether the order waits for what only a person can decide."""
+        return self.needs_person not in ("", *NEEDS_FOR_INFORMATION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

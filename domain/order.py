@@ -49,6 +49,11 @@ class OrderStatus(StrEnum):
         return _LABEL_ZH[self]
 
 
+NEEDS_FOR_INFORMATION = frozenset(
+    {"refund_slow", "code_reverse_unconfirmed", "close_unconfirmed", "unpaid_too_long"}
+)
+"""Why a person may look at an order that goes on by itself; anything else waits for what only a person can decide."""
+
 S = OrderStatus
 ALLOWED: dict[OrderStatus, frozenset[OrderStatus]] = {
     S.AWAITING_PAYMENT: frozenset({S.PAID, S.EXPIRED, S.CANCELLED, S.REFUNDING}),

@@ -205,16 +205,16 @@ class FillAndPay:
     async def _await_fill(self) -> None:
         """Wait for the dispenser's sale as long as it takes; after a while a person is asked to look.
 
-        Whoever is asked for something else first is done when the need is empty: then the while begins again.
+        Whoever has to decide something else first is done when the need is empty: then the while begins again.
         """
-        needed = bool(self._desk.order.needs_person)
+        needed = self._desk.order.needs_decision
         attention = None if needed else policy.FILL_ATTENTION_AFTER
         moved = await within(
             lambda: (
                 self._dispenser.sale is not None
                 or self._desk.order.status is not S.AUTHORISED
                 or bool(self._reports)
-                or (needed and not self._desk.order.needs_person)
+                or (needed and not self._desk.order.needs_decision)
             ),
             attention,
             "等加注记录，到点请人查看",

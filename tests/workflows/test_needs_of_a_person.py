@@ -165,6 +165,20 @@ async def test_held_money_takes_the_place_of_an_unconfirmed_reversal(
     await harness.until(order_no, "unpaid", needs="code_reverse_unconfirmed")
 
 
+async def test_an_unconfirmed_reversal_does_not_hide_a_fill_that_nobody_reported(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, unconfirmed_reversal: list[int]
+) -> None:
+    monkeypatch.setattr(policy, "FILL_ATTENTION_AFTER", timedelta(seconds=6))
+    unconfirmed_reversal[0] = 1_000
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="134567890123450010")
+    await harness.pay_and_report(handle, request.order_no)
+    await harness.until(request.order_no, "authorised", needs="code_reverse_unconfirmed")
+    await harness.until(request.order_no, "authorised", needs="fill_not_reported")
+    assert (await harness.resolve(handle, ResolveAction.NOTHING_DISPENSED)).ok
+
+
 async def test_a_slow_refund_does_not_hide_cash_to_hand_back(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
