@@ -196,7 +196,15 @@ def test_a_decision_and_a_refusal(served: Served, chrome: Chrome) -> None:
     chrome.click("[data-sa-action='action-submit']")
     chrome.sees("操作成功")
     manager = served.world.staff["manager1"]
-    decision = ("resolve", flagged, f"staff:{manager}", "charge_amount", "现场核对油机小票", "6500")
+    decision = (
+        "resolve",
+        flagged,
+        f"staff:{manager}",
+        "charge_amount",
+        "现场核对油机小票",
+        "6500",
+        "amount_mismatch",
+    )
     assert served.commands.told[-1] == decision
 
 

@@ -67,7 +67,7 @@ def test_counter_start_with_cash_and_the_rest_handed_back(running: Running) -> N
     waiting = until(lambda: _needs(cashier.order(order_no), "return_cash"), "the rest is to be handed back")
     assert waiting["charge_fen"] == 7_050
     resolve = f"/v1/cashier/orders/{order_no}/resolve"
-    body = {"action": "cash_returned", "note": "已退顾客现金 29.50 元"}
+    body = {"action": "cash_returned", "note": "已退顾客现金 29.50 元", "need": "return_cash"}
     assert running.driver().line.call("POST", resolve, body, new_key())[0] == 403
     assert cashier.line.must("POST", resolve, body, new_key())["ok"]
     done = cashier.wait_for(order_no, "completed")
