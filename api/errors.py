@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+_BOUNDS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "expected")
+"""What pydantic calls the bound of a value in an error's context; all are ours, none is the caller's."""
 
 _BY_STATUS: dict[int, tuple[str, str]] = {
     400: ("bad_request", "请求格式有误"),
@@ -140,12 +142,20 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"field": ".".join(_ascii(p) for p in e["loc"]), "reason": str(e["type"])}
-        for e in error.errors()[:20]
-    ]
+    errors = [_fault(one) for one in error.errors()[:20]]
     code, title = _BY_STATUS[422]
     return problem_response(422, code, title, request_id=_request_id(request), extra={"errors": errors})
+
+
+def _fault(error: Mapping[str, Any]) -> dict[str, str]:
+    """Return where, what, and the bound that was missed when there is one; never what was sent."""
+    reason, where = str(error["type"]), error["loc"]
+    if reason == "json_invalid":
+        where = where[:1]  # the rest is a position in the text
+    fault = {"field": ".".join(_ascii(part) for part in where), "reason": reason}
+    bounds = error.get("ctx", {})
+    limit = next((bounds[name] for name in _BOUNDS if name in bounds), None)
+    return fault if limit is None else {**fault, "limit": str(limit)}
 
 
 def _ascii(part: object) -> str:

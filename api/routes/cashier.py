@@ -90,6 +90,8 @@ async def resolve(
     """Carry out a decision about an order that needs a person; what costs money needs a manager."""
     if not may_resolve(principal.role, body.action):
         raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
+    if body.amount_fen is not None and body.action is not ResolveAction.CHARGE_AMOUNT:
+        raise ProblemError(422, "amount_unexpected", "不需要金额", "只有 charge_amount 才填写 amount_fen")
     if body.action is ResolveAction.CASH_RETURNED and not body.need:
         raise ProblemError(
             422, "need_missing", "缺少处理原因", "退现金须填写 need：处理时看到的订单待处理原因"

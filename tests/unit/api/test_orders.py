@@ -109,6 +109,9 @@ async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api:
     refused = await api.post(path, json=decision, headers=headers | world.key())
     assert (refused.status_code, refused.json()["code"]) == (422, "need_missing")
     assert "need" in refused.json()["detail"]
+    with_amount = decision | {"need": "return_cash", "amount_fen": 1}
+    refused = await api.post(path, json=with_amount, headers=headers | world.key())
+    assert (refused.status_code, refused.json()["code"]) == (422, "amount_unexpected")
     for odd in ("Return Cash", "x" * 65):
         answer = await api.post(path, json=decision | {"need": odd}, headers=headers | world.key())
         assert answer.status_code == 422
@@ -119,6 +122,18 @@ async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api:
     assert (await api.post(path, json=without, headers=headers | world.key())).status_code == 200
     sent = [c.need for number, c in world.temporal.commands if number == order_no]
     assert sent == ["return_cash", ""]
+
+
+async def test_a_value_out_of_bounds_is_told_its_bound(world: World, api: httpx.AsyncClient) -> None:
+    path, headers = f"/v1/cashier/orders/{world.add_order()}/cash", world.as_staff("cashier")
+    answer = await api.post(path, json={"received_fen": -5}, headers=headers | world.key())
+    assert answer.json()["errors"] == [
+        {"field": "body.received_fen", "reason": "greater_than", "limit": "0"}
+    ]
+    broken = await api.post(
+        path, content=b'{"a', headers=headers | world.key() | {"Content-Type": "application/json"}
+    )
+    assert broken.json()["errors"] == [{"field": "body", "reason": "json_invalid"}]
 
 
 async def test_a_refused_command_says_why(world: World, api: httpx.AsyncClient) -> None:
