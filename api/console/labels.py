@@ -35,7 +35,7 @@ REFUND_STATUS = {
     "succeeded": "已退款",
     "abnormal": "异常，需人工",
     "closed": "已关闭，需人工",
-    "rejected": "被拒绝，需人工",
+    "rejected": "未退成，需人工",
     "insufficient": "商户余额不足，将重试",
     "not_found": "渠道查无此单",
     "unknown": "结果未知，查询中",
@@ -50,7 +50,7 @@ MONEY_COLOURS = {
     "待提交": "azure",
     "异常，需人工": "red",
     "已关闭，需人工": "red",
-    "被拒绝，需人工": "red",
+    "未退成，需人工": "red",
 }
 SCREEN = {
     "start": "下单时",

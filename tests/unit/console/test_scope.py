@@ -85,7 +85,10 @@ def test_stations_and_nozzles_of_others_are_not_there(till: Till) -> None:
 
 def test_the_ledger_is_not_for_cashiers(till: Till) -> None:
     till.login("cashier1")
-    assert till.page("/journal/list").status_code == 403
+    refused = till.page("/journal/list")
+    assert refused.status_code == 403
+    assert "没有权限" in refused.text
+    assert "Forbidden" not in refused.text
     assert "记账凭证" not in till.page("/order/detail", pk=till.world.orders["prepaid"]).text
     till.login("auditor1")
     assert till.page("/journal/list").status_code == 200
