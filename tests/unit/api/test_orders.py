@@ -127,9 +127,7 @@ async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api:
 async def test_a_value_out_of_bounds_is_told_its_bound(world: World, api: httpx.AsyncClient) -> None:
     path, headers = f"/v1/cashier/orders/{world.add_order()}/cash", world.as_staff("cashier")
     answer = await api.post(path, json={"received_fen": -5}, headers=headers | world.key())
-    assert answer.json()["errors"] == [
-        {"field": "body.received_fen", "reason": "greater_than", "limit": "0"}
-    ]
+    assert answer.json()["errors"] == [{"field": "body.received_fen", "reason": "greater_than", "limit": "0"}]
     broken = await api.post(
         path, content=b'{"a', headers=headers | world.key() | {"Content-Type": "application/json"}
     )
