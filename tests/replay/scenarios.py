@@ -14,6 +14,8 @@ from contracts.station import CommandState, EndReason
 from domain import ids, policy
 from domain.payment import CloseKind, PayMethod, RefundKind
 from tests.workflows.harness import Handle, Harness
+from tests.workflows.test_deadlines import skip
+from tests.workflows.test_unplaced_sales import set_up, unplaced
 from workflows.fill_and_pay import FillAndPay
 from workflows.return_surplus import ReturnSurplus
 
@@ -314,6 +316,32 @@ async def fill_not_reported(h: Harness, env: WorkflowEnvironment) -> Recorded:
     return handle
 
 
+async def postpaid_code_expired(h: Harness, env: WorkflowEnvironment) -> Recorded:
+    _, handle = await _unpaid(h)
+    await h.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    await skip(env, h, timedelta(hours=1))
+    assert (await h.cash(handle, 14_700)).ok
+    return handle
+
+
+async def postpaid_place_unknown(h: Harness, env: WorkflowEnvironment) -> Recorded:
+    sale, handle = await unplaced(h, 5)
+    set_up(h, 5)
+    await skip(env, h, policy.PLACE_ASK_LADDER[0])
+    await h.until(ids.order_no_of_sale(sale.natural_key), "unpaid")
+    assert (await h.cash(handle, 14_700)).ok
+    return handle
+
+
+async def prepaid_refund_short(h: Harness, env: WorkflowEnvironment) -> Recorded:
+    h.channel.script["refund"] = [RefundOutcome(kind=RefundKind.INSUFFICIENT, out_refund_no="")] * 2
+    request, handle = await h.start_authorised()
+    await h.complete(handle, h.sale(order_no=request.order_no))
+    await h.until(request.order_no, "dispensed", needs="refund_balance_short")
+    await skip(env, h, sum(policy.SHORT_BALANCE_LADDER[:2], timedelta()))
+    return handle
+
+
 REAL_TIME: tuple[RealTime, ...] = (
     prepaid_rest,
     prepaid_full,
@@ -353,6 +381,9 @@ SKIPPING: tuple[Skipping, ...] = (
     forgotten_sale,
     fill_not_reported,
     prepaid_nothing_dispensed,
+    prepaid_refund_short,
+    postpaid_code_expired,
+    postpaid_place_unknown,
 )
 NAMES = tuple(one.__name__ for one in (*REAL_TIME, *SKIPPING))
 
