@@ -135,7 +135,7 @@ class RefundDesk:
                 continue
             await self._wait_for_channel(request, looks)
             looks += 1
-            if looks == _ATTENTION_AFTER_LOOKS:
+            if looks >= _ATTENTION_AFTER_LOOKS:
                 await self._desk.flag(REFUND_SLOW)
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:

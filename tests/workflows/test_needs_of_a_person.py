@@ -205,6 +205,8 @@ async def test_a_slow_refund_does_not_hide_cash_to_hand_back(
     while harness.channel.count("slow") < 8:
         await asyncio.sleep(0.1)
     assert harness.order(request.order_no)["needs_person"] == "return_cash"
+    assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED)).ok
+    await harness.until(request.order_no, "completed", needs="refund_slow")
 
 
 async def test_a_paid_sale_is_not_called_unpaid(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
