@@ -21,7 +21,7 @@ from contracts.payment import RefundRequest
 from domain import ids
 from domain.money import yuan
 from domain.order import NEEDS_FOR_INFORMATION, FillMode, OrderStatus, move
-from domain.payment import RefundKind
+from domain.payment import NEED_OF_REFUND, RETURN_CASH, RefundKind
 from domain.quantity import Unit, quantity_text
 from domain.settlement import CheckedAmount, SaleFlag
 
@@ -101,7 +101,8 @@ def need(order: OrderRecord, reason: str) -> str:
     standing = order.needs_person
     moot = order.status is not _ONLY_WHILE.get(reason, order.status)
     hidden = standing in _DECISIONS or (standing and reason in NEEDS_FOR_INFORMATION)
-    return standing if reason and (moot or hidden) else reason[:64]
+    cash_first = standing == RETURN_CASH and reason in NEED_OF_REFUND.values()
+    return standing if reason and (moot or hidden or cash_first) else reason[:64]
 
 
 _OUTLIVES_THE_ORDER = ("payment_amount_mismatch",)

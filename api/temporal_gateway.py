@@ -6,6 +6,7 @@ trip. The update's validator would not stop the start, so everything is checked 
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -106,6 +107,19 @@ def _rejection(error: WorkflowUpdateFailedError) -> CommandRejectedError:
     return CommandRejectedError("refused", "")
 
 
+def _together(answers: list[CommandAnswer]) -> CommandAnswer:
+    """Return one answer of several return runs: a person acted on the sum of what they have, so all of it counts.
+
+    A run that the decision is not about says nothing; done in one and refused in another is not done.
+    """
+    about = [one for one in answers if one.code != _NOT_ABOUT_IT] or answers
+    refused = [one for one in about if not one.ok]
+    if not refused or len(refused) == len(about):
+        return about[0]
+    message = f"只登记了一部分；另一部分：{refused[0].message}。请刷新，按剩余金额处理"
+    return replace(refused[0], code="PARTLY_DONE", message=message)
+
+
 def _start_update_id(fill: StartFill) -> str:
     """Same order and body: same update, first answer. Another body reaches the workflow, which refuses it."""
     return f"start-{fill.order_no}-{fill.body_hash[:16]}"
@@ -182,8 +196,7 @@ class ClientTemporalGateway:
     async def resolve(self, order_no: str, command: ResolveCommand, update_id: str) -> CommandAnswer:
         """Send the update `resolve`; when the order has ended, to every run that still returns money of it.
 
-        All of them: the person saw one need and the sum of what its refunds owe, whichever run has them. What was
-        done counts before what was refused, and a refusal before a run that the decision is not about.
+        All of them: the person saw one need and the sum of what its refunds owe, whichever run has them.
         """
         try:
             return await self._update(order_no, UPDATE_RESOLVE, command, update_id, CommandAnswer)
@@ -195,7 +208,7 @@ class ClientTemporalGateway:
             ]
             if not answers:
                 raise
-            return min(answers, key=lambda one: (not one.ok, one.code == _NOT_ABOUT_IT))
+            return _together(answers)
 
     async def _resolve_return(
         self, run: str, command: ResolveCommand, update_id: str
@@ -208,11 +221,11 @@ class ClientTemporalGateway:
         return None if answer.code == "NOT_WAITING" else answer
 
     async def _returns_of(self, order_no: str) -> list[str]:
-        """Return the ids of the ReturnSurplus runs of an order that are open (eventually consistent)."""
-        query = (
-            f"WorkflowType = '{RETURN_SURPLUS}' AND ExecutionStatus = 'Running'"
-            f" AND {SearchAttribute.BUSINESS_NO} = '{order_no}'"
-        )
+        """Return the ids of the ReturnSurplus runs of an order (eventually consistent).
+
+        Also of those that have ended: a command that is repeated gets the answer that such a run gave.
+        """
+        query = f"WorkflowType = '{RETURN_SURPLUS}' AND {SearchAttribute.BUSINESS_NO} = '{order_no}'"
 
         async def listed() -> list[str]:
             return [run.id async for run in self._client.list_workflows(query)]

@@ -339,7 +339,7 @@ class FillAndPay:
 
     @take_cash.validator
     def _may_take_cash(self, command: CashCommand) -> None:
-        self._people.check_commands(till_of(command))
+        self._people.commands.check(till_of(command))
 
     @workflow.update(name=names.UPDATE_CANCEL, description="取消订单（说明原因）")
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
@@ -348,7 +348,7 @@ class FillAndPay:
 
     @cancel.validator
     def _may_cancel(self, command: CancelCommand) -> None:
-        self._people.check_commands(command.actor)
+        self._people.commands.check(command.actor)
 
     @workflow.update(name=names.UPDATE_RESOLVE, description="人工处理")
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
@@ -357,7 +357,7 @@ class FillAndPay:
 
     @resolve.validator
     def _may_resolve(self, command: ResolveCommand) -> None:
-        self._people.check_commands(command.actor)
+        self._people.commands.check(command.actor)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     def payment_reported(self, report: PaymentReported) -> None:

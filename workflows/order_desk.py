@@ -5,13 +5,14 @@ handler and the main line run at the same time.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities import options
@@ -69,6 +70,25 @@ class Describe(Protocol):
 
 class OrderStuckError(RuntimeError):
     """A transaction was refused for good: a defect in code or data, which somebody has to mend."""
+
+
+class CommandCount:
+    """Commands of each person that one run accepted; Temporal grants a run 2,000 updates for all its time."""
+
+    def __init__(self) -> None:
+        self._accepted: Counter[str] = Counter()
+
+    def check(self, actor: str) -> None:
+        """Refuse one command too many before it is accepted, so that it leaves no trace in the run's history.
+
+        Raises ApplicationError. Called by validators, so it changes nothing.
+        """
+        if self._accepted[actor] >= policy.MOST_COMMANDS_OF_A_PERSON:
+            raise ApplicationError("操作次数过多，请由其他人员处理", type="too_many_commands")
+
+    def add(self, actor: str) -> None:
+        """Count a command that was accepted."""
+        self._accepted[actor] += 1
 
 
 class OrderDesk:

@@ -1,13 +1,12 @@
 """Commands of people on one order: pay from any screen, take cash, cancel with a reason, decide what is unclear."""
 
 import asyncio
-from collections import Counter
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
-from workflows.order_desk import Background, OrderDesk
+from workflows.order_desk import Background, CommandCount, OrderDesk
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
@@ -79,20 +78,19 @@ class PersonDesk:
         self.flagged_sale: SaleRecord | None = None
         self._till = asyncio.Lock()
         self._payments_asked = 0
-        self._commands: Counter[str] = Counter()
+        self.commands = CommandCount()
 
     def check_payments(self) -> None:
-        """Refuse one payment too many before it is accepted, so that it leaves no trace in the run's history.
+        """Refuse a payment that nothing is due for, or one too many, before it is accepted.
 
-        Temporal grants a run 2,000 updates for all its time; screens must leave enough of them to the counter.
+        So it leaves no trace in the run's history and does not count. Temporal grants a run 2,000 updates for all its
+        time; screens must leave enough of them to the counter.
         """
+        view = self._desk.view
+        if view is not None and (view.status not in _PAYABLE or view.due_fen <= 0) and not view.paid_fen:
+            raise ApplicationError(_REFUSED_ZH["not_payable"], type="not_payable")
         if self._payments_asked >= policy.MOST_ATTEMPTS:
             raise ApplicationError("付款次数过多，请到柜台付现金", type="too_many_payments")
-
-    def check_commands(self, actor: str) -> None:
-        """Refuse one command too many of one person, as `check_payments` does."""
-        if self._commands[actor] >= policy.MOST_COMMANDS_OF_A_PERSON:
-            raise ApplicationError("操作次数过多，请由其他人员处理", type="too_many_commands")
 
     def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
         """Return what the screen shows after a channel's answer."""
@@ -152,7 +150,7 @@ class PersonDesk:
 
         One cashier at a time: the second one is told before taking the customer's money, not after.
         """
-        self._commands[till_of(command)] += 1
+        self.commands.add(till_of(command))
         await self._opened()
         async with self._till:
             return await self._take_cash(command)
@@ -176,7 +174,7 @@ class PersonDesk:
 
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
         """End the order with a reason: before money by closing, before fuel by withdrawing the release."""
-        self._commands[command.actor] += 1
+        self.commands.add(command.actor)
         await self._opened()
         if not command.reason.strip():
             return self._no("REASON_MISSING", "请填写取消原因")
@@ -231,7 +229,7 @@ class PersonDesk:
 
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
         """Carry out a person's decision where the order really waits for it."""
-        self._commands[command.actor] += 1
+        self.commands.add(command.actor)
         await self._opened()
         if objection := self._desk.objection(command):
             return objection

@@ -102,24 +102,25 @@ class RefundDesk:
             return self._answer("MANAGER_NEEDED", "渠道退款改退现金，须由站长处理")
         if not asked:
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
-        done = [number for number, one in asked.items() if await self._hand_back(number, one, command)]
-        if not done and not asked.keys().isdisjoint(self._handed_back):
+        for number, one in asked.items():
+            if not one.is_cash and not await self._is_never_paid(number, one):
+                return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
+        free = [number for number in asked if number not in self._handed_back]
+        if not free:
             return self._answer("ALREADY_DONE", "已由他人处理")
-        if not done:
+        if any(self._waiting.get(number) is not asked[number] for number in free):
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
+        self._handed_back |= dict.fromkeys(free, (command.actor, command.note))
         return self._answer()
 
-    async def _hand_back(self, number: str, one: Waiting, command: ResolveCommand) -> bool:
-        if not one.is_cash:
-            answer = await self._call(PaymentActivities.query_refund, one.request)
-            if answer.kind not in (*_NEVER_BY_CHANNEL, RefundKind.NOT_FOUND):
-                if answer.kind is not RefundKind.UNKNOWN:
-                    self.poke(number)
-                return False
-        if self._waiting.get(number) is not one or number in self._handed_back:
-            return False
-        self._handed_back[number] = (command.actor, command.note)
-        return True
+    async def _is_never_paid(self, number: str, one: Waiting) -> bool:
+        """Ask the channel once more: a person counts out the sum of all these refunds, so each of them has to be sure."""
+        answer = await self._call(PaymentActivities.query_refund, one.request)
+        if answer.kind in (*_NEVER_BY_CHANNEL, RefundKind.NOT_FOUND):
+            return True
+        if answer.kind is not RefundKind.UNKNOWN:
+            self.poke(number)
+        return False
 
     def _answer(self, code: str = "", message: str = "已处理") -> CommandAnswer:
         return CommandAnswer(ok=not code, status=self._desk.order.status, code=code, message=message)

@@ -2,7 +2,7 @@
 
 from temporalio import workflow
 
-from workflows.order_desk import Background, OrderDesk
+from workflows.order_desk import Background, CommandCount, OrderDesk
 from workflows.payment_desk import PaymentDesk
 from workflows.refund_desk import RefundDesk
 from workflows.wording import details
@@ -27,7 +27,7 @@ class ReturnSurplus:
 
     def __init__(self) -> None:
         self._loaded = False
-        self._background = Background()
+        self._background, self._commands = Background(), CommandCount()
         self._desk = OrderDesk(details)
         self._refunds = RefundDesk(self._desk, self._background)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
@@ -63,11 +63,16 @@ class ReturnSurplus:
 
         Another run of the order may have asked for the same need: its decision is this one's too.
         """
+        self._commands.add(command.actor)
         await workflow.wait_condition(lambda: self._loaded)
         if self._desk.view is None:
             return CommandAnswer(ok=False, status=None, code="NOT_WAITING", message="没有这笔付款")
         needs = self._refunds.needs
         return self._desk.objection(command, needs) or await self._refunds.decide(command)
+
+    @resolve.validator
+    def _may_resolve(self, command: ResolveCommand) -> None:
+        self._commands.check(command.actor)
 
     @workflow.signal(name=names.SIGNAL_PAYMENT_REPORTED)
     def payment_reported(self, report: PaymentReported) -> None:

@@ -23,7 +23,7 @@ CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
 CREATE INDEX IF NOT EXISTS event_rebuilt ON event (seq) WHERE json_extract(body, '$.e') = 'synthesised';
 CREATE TABLE IF NOT EXISTS uncleared (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, sequence INTEGER NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (node, fp, sequence)) STRICT;
+    refused INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (node, fp, sequence)) STRICT;
 CREATE TABLE IF NOT EXISTS authorisation (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, order_no TEXT NOT NULL,
     command_id TEXT NOT NULL, price_fen INTEGER NOT NULL, total_before INTEGER,
@@ -96,7 +96,7 @@ class Outbox:
         with _transaction(self._durable) as db:
             if content is not None:
                 db.execute(
-                    "INSERT OR REPLACE INTO uncleared VALUES (?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO uncleared (node, fp, sequence, content) VALUES (?, ?, ?, ?)",
                     (sale.node, sale.fp, sale.sequence, content),
                 )
             new = db.execute(
@@ -187,7 +187,15 @@ class Outbox:
         """
         with _transaction(self._relaxed) as db:
             db.execute(
-                "DELETE FROM uncleared WHERE node = ? AND fp = ? AND sequence = coalesce(?, sequence)",
+                "DELETE FROM uncleared WHERE node = ? AND fp = ? AND (sequence = ? OR (? IS NULL AND NOT refused))",
+                (node, fp, sequence, sequence),
+            )
+
+    def clear_refused(self, node: int, fp: int, sequence: int) -> None:
+        """Note that the device did not clear a transaction: an answer of "nothing there" does not forget it then."""
+        with _transaction(self._durable) as db:
+            db.execute(
+                "UPDATE uncleared SET refused = 1 WHERE node = ? AND fp = ? AND sequence = ?",
                 (node, fp, sequence),
             )
 

@@ -248,6 +248,7 @@ class Point:
             await self._store(real, values, recovered=recovered)
         cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
         if cleared.ack != ACK_OK:
+            self.outbox.clear_refused(self.key.node, self.key.fp, real)
             CLEARS_REFUSED.labels(self.key.node, self.key.fp).inc()
             log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
             return Found.STUCK

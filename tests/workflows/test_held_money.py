@@ -193,3 +193,47 @@ async def test_a_cashier_turns_no_refund_of_a_channel_into_cash(harness: Harness
     assert (refused.ok, refused.code) == (False, "MANAGER_NEEDED")
     assert (await harness.resolve(handle, cash)).ok
     assert (await handle.result()).status == "completed"
+
+
+async def closed_refunds(harness: Harness, order_no: str, count: int) -> None:
+    """Wait until so many refunds are closed and the lists of runs know who waits."""
+    while (
+        len(harness.rows("SELECT 1 FROM refund WHERE order_no = :n AND status = 'closed'", n=order_no))
+        < count
+    ):
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1.5)
+
+
+async def test_a_repeated_decision_gets_its_first_answer_from_an_ended_return_run(harness: Harness) -> None:
+    order_no, one, _ = await two_late_payments(harness, second_fen=14_700)
+    harness.channel.refunds_to_close = 1
+    run = await give_back(harness, order_no, one)
+    await closed_refunds(harness, order_no, 1)
+    first = await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")
+    assert first.ok
+    assert await run.result() == "returned"
+    await asyncio.sleep(1.5)
+    assert await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed") == first
+
+
+async def test_cash_of_two_runs_of_which_one_is_not_sure_is_not_told_as_done(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
+    harness.channel.refunds_to_close = 2
+    runs = [await give_back(harness, order_no, number) for number in (one, two)]
+    await closed_refunds(harness, order_no, 2)
+    ask = harness.channel.query_refund
+
+    def query_refund(request: RefundRequest) -> RefundOutcome:
+        if request.out_trade_no == two:
+            return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
+        return ask(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.channel, "query_refund", query_refund)
+        answer = await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")
+    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
+    assert "只登记了一部分" in answer.message
+    await runs[1].terminate("end of the test")

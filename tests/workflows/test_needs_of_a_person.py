@@ -230,3 +230,28 @@ async def test_a_paid_sale_is_not_called_unpaid(harness: Harness, monkeypatch: p
     assert harness.order(order_no)["status"] == "completed"
     assert (await handle.result()).status == "completed"
     assert harness.order(order_no)["needs_person"] == ""
+
+
+async def test_cash_is_handed_back_before_the_bank_is_asked_for_another_refund(harness: Harness) -> None:
+    """A QR code captured all the same and its refund is abnormal for days: the cash at the counter does not wait."""
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    assert (await harness.cash(handle, 20_000)).ok
+    await harness.until(request.order_no, "authorised")
+    await harness.complete(handle, harness.sale(order_no=request.order_no))
+    await harness.until(request.order_no, "dispensed", needs="return_cash")
+    harness.channel.script["refund"] = [RefundOutcome(kind=RefundKind.ABNORMAL, out_refund_no="")]
+    late = ids.out_trade_no(request.order_no, 1)
+    harness.channel.trades[late].state = "SUCCESS"
+    await harness.report(handle, late)
+    while not harness.rows(
+        "SELECT 1 FROM refund WHERE order_no = :n AND status = 'abnormal'", n=request.order_no
+    ):
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    assert harness.order(request.order_no)["needs_person"] == "return_cash"
+    cash = await harness.resolve(handle, ResolveAction.CASH_RETURNED, need="return_cash", by_cashier=True)
+    assert cash.ok
+    await harness.until(request.order_no, "completed", needs="refund_abnormal")
+    assert (await harness.resolve(handle, ResolveAction.RETRY_REFUND, need="refund_abnormal")).ok
+    assert (await handle.result()).status == "completed"

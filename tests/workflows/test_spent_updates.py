@@ -8,10 +8,12 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from contracts import names
-from contracts.fill import CancelCommand, CommandAnswer, PayAnswer, PayCommand, PayState
+from contracts.fill import CancelCommand, CommandAnswer, PayAnswer, PayCommand, PayState, ResolveAction
+from contracts.payment import RefundOutcome
 from domain import ids, policy
-from domain.payment import PayMethod
+from domain.payment import PayMethod, RefundKind
 from tests.workflows.harness import Handle, Harness
+from tests.workflows.test_refund_decisions import decide, ended_sale_with_late_money
 
 QR = PayCommand(method=PayMethod.WECHAT_NATIVE, screen="pillar")
 
@@ -114,3 +116,31 @@ async def test_one_person_cannot_wear_an_order_out_for_the_next(
     )
     assert answer.ok
     assert (await handle.result()).status == "cancelled"
+
+
+async def test_payments_that_nothing_was_due_for_do_not_count(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Screens list a sale whose amount a person still decides: what they ask then must not shut them out later."""
+    monkeypatch.setattr(policy, "MOST_ATTEMPTS", 3)
+    sale = harness.sale(price_fen_per_unit=700, amount_fen=14_000)
+    handle = await harness.start_sale(sale)
+    await harness.until(ids.order_no_of_sale(sale.natural_key), "unpaid", needs="price_mismatch")
+    for _ in range(3):
+        assert await refusal(harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")) == "not_payable"
+    assert (await harness.resolve(handle, ResolveAction.CHARGE_DEVICE_AMOUNT)).ok
+    answer = await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    assert answer.state is PayState.WAITING
+
+
+async def test_one_person_cannot_wear_a_return_run_out(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "MOST_COMMANDS_OF_A_PERSON", 2)
+    harness.channel.script["refund"] = [RefundOutcome(kind=RefundKind.ABNORMAL, out_refund_no="")]
+    order_no, _, run = await ended_sale_with_late_money(harness, 14_700)
+    await harness.until(order_no, "completed", needs="refund_abnormal")
+    for _ in range(2):
+        assert (await decide(run, ResolveAction.CASH_RETURNED)).code == "NOT_WAITING"
+    assert await refusal(decide(run, ResolveAction.CASH_RETURNED)) == "too_many_commands"
+    await run.terminate("end of the test")

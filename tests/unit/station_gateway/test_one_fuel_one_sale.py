@@ -8,6 +8,7 @@ import pytest
 from contracts.station import CommandState
 from station_gateway.client.link import LinkError
 from station_gateway.client.point import Point
+from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import IDLE, NOW, Device, point_of
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales
 
@@ -139,3 +140,36 @@ async def test_the_transaction_of_a_rebuilt_sale_does_not_end_the_next_order(tmp
     fills(device, NEXT)
     await point._settle()
     assert told(point)[2:] == [(8, "P2")]
+
+
+class BusyDevice(Device):
+    """Answers a read of its transactions with "not now" as often as `busy` says."""
+
+    busy = 0
+
+    async def read(self, database: bytes, ids: bytes) -> Message:
+        """Refuse, or read as usual."""
+        if self.busy and len(database) == 4:
+            self.busy -= 1
+            return self._ack(9)
+        return await super().read(database, ids)
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
+    tmp_path: Path, restarted: bool
+) -> None:
+    device = BusyDevice()
+    device.tells_total_after = False
+    device.total = None
+    point = await ready_point(device, tmp_path)
+    fills(device, OWN)
+    device.clear_code = 2
+    assert not await point.collect_unpaid()
+    assert told(point) == [(7, None)]
+    device.busy = 1
+    await point.collect_unpaid()
+    point = await back(device, tmp_path, point, restarted=restarted)
+    await point.collect_unpaid()
+    assert told(point) == [(7, None)]
