@@ -208,7 +208,7 @@ class RefundDesk:
             if not heard:
                 looks += 1
                 await self._desk.look_again(one.request.out_trade_no)
-            if not self._is_decided(number) and not self._desk.order.needs_person:
+            if not self._is_decided(number) and not self._desk.order.needs_decision:
                 await self._desk.flag(one.reason)
 
     async def _after_closed(

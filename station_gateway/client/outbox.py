@@ -23,7 +23,7 @@ CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
 CREATE INDEX IF NOT EXISTS event_rebuilt ON event (seq) WHERE json_extract(body, '$.e') = 'synthesised';
 CREATE TABLE IF NOT EXISTS uncleared (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, sequence INTEGER NOT NULL, content TEXT NOT NULL,
-    refused INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (node, fp, sequence)) STRICT;
+    PRIMARY KEY (node, fp, sequence)) STRICT;
 CREATE TABLE IF NOT EXISTS authorisation (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, order_no TEXT NOT NULL,
     command_id TEXT NOT NULL, price_fen INTEGER NOT NULL, total_before INTEGER,
@@ -96,7 +96,7 @@ class Outbox:
         with _transaction(self._durable) as db:
             if content is not None:
                 db.execute(
-                    "INSERT OR REPLACE INTO uncleared (node, fp, sequence, content) VALUES (?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO uncleared VALUES (?, ?, ?, ?)",
                     (sale.node, sale.fp, sale.sequence, content),
                 )
             new = db.execute(
@@ -180,24 +180,20 @@ class Outbox:
         ).fetchone()
         return row is not None
 
-    def cleared(self, node: int, fp: int, sequence: int | None = None) -> None:
-        """The device has cleared a transaction (None: all of the point's): the next one like it is another sale.
+    def cleared(self, node: int, fp: int, sequence: int) -> None:
+        """The device has cleared a transaction: the next one like it is another sale.
 
-        Losing this at a power cut is harmless: the next connection finds the device's buffer empty.
+        Losing this at a power cut is harmless: the next connection does not find the transaction at the device.
         """
         with _transaction(self._relaxed) as db:
             db.execute(
-                "DELETE FROM uncleared WHERE node = ? AND fp = ? AND (sequence = ? OR (? IS NULL AND NOT refused))",
-                (node, fp, sequence, sequence),
+                "DELETE FROM uncleared WHERE node = ? AND fp = ? AND sequence = ?", (node, fp, sequence)
             )
 
-    def clear_refused(self, node: int, fp: int, sequence: int) -> None:
-        """Note that the device did not clear a transaction: an answer of "nothing there" does not forget it then."""
-        with _transaction(self._durable) as db:
-            db.execute(
-                "UPDATE uncleared SET refused = 1 WHERE node = ? AND fp = ? AND sequence = ?",
-                (node, fp, sequence),
-            )
+    def uncleared_of(self, node: int, fp: int) -> list[int]:
+        """Return the transactions of a point that were stored and, as far as we know, are not cleared."""
+        rows = self._durable.execute("SELECT sequence FROM uncleared WHERE node = ? AND fp = ?", (node, fp))
+        return [int(row[0]) for row in rows]
 
     # -- authorisations ----------------------------------------------------------------------------
 

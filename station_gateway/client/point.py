@@ -230,10 +230,22 @@ class Point:
         for _ in range(RECOVERY_LIMIT):
             found = await self._collect(0, recovered=recovered)
             if found is Found.NONE:
-                self.outbox.cleared(self.key.node, self.key.fp)
+                found = await self._collect_known(recovered=recovered)
             if found is not Found.CLEARED:
                 return found is Found.NONE
         return False
+
+    async def _collect_known(self, *, recovered: bool) -> Found:
+        """Read by its number what was stored and not cleared: a device that is busy also says that nothing is there.
+
+        One that is not there by its number either is cleared, and forgotten here.
+        """
+        for sequence in self.outbox.uncleared_of(self.key.node, self.key.fp):
+            found = await self._collect(sequence, recovered=recovered)
+            if found is not Found.NONE:
+                return found
+            self.outbox.cleared(self.key.node, self.key.fp, sequence)
+        return Found.NONE
 
     async def _collect(self, sequence: int, *, recovered: bool) -> Found:
         """Read a transaction (0: the oldest unpaid), store it, clear it."""
@@ -248,7 +260,6 @@ class Point:
             await self._store(real, values, recovered=recovered)
         cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
         if cleared.ack != ACK_OK:
-            self.outbox.clear_refused(self.key.node, self.key.fp, real)
             CLEARS_REFUSED.labels(self.key.node, self.key.fp).inc()
             log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
             return Found.STUCK

@@ -237,3 +237,29 @@ async def test_cash_of_two_runs_of_which_one_is_not_sure_is_not_told_as_done(
     assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
     assert "只登记了一部分" in answer.message
     await runs[1].terminate("end of the test")
+
+
+async def test_a_slow_refund_of_one_run_hides_no_closed_one_of_another(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "NEED_LOOK_LADDER", (timedelta(seconds=2),))
+    monkeypatch.setattr(policy, "REFUND_QUERY_LADDER", (timedelta(milliseconds=50),))
+    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
+    stands = {one: RefundKind.ABNORMAL, two: RefundKind.CLOSED}
+
+    def answer(request: RefundRequest) -> RefundOutcome:
+        return RefundOutcome(kind=stands[request.out_trade_no], out_refund_no=request.out_refund_no)
+
+    monkeypatch.setattr(harness.channel, "query_refund", answer)
+    monkeypatch.setattr(harness.channel, "refund", answer)
+    closed = await give_back(harness, order_no, two)
+    await harness.until(order_no, "completed", needs="refund_closed")
+    slow = await give_back(harness, order_no, one)
+    await harness.until(order_no, "completed", needs="refund_abnormal")
+    stands[one] = RefundKind.PROCESSING
+    await asyncio.sleep(1.5)  # the list of runs is eventually consistent
+    await routed(harness, order_no, ResolveAction.RETRY_REFUND, "refund_abnormal")
+    await asyncio.sleep(1)  # by now the slow one has asked
+    await harness.until(order_no, "completed", needs="refund_closed")
+    for run in (closed, slow):
+        await run.terminate("end of the test")

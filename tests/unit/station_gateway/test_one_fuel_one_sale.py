@@ -173,3 +173,36 @@ async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
     point = await back(device, tmp_path, point, restarted=restarted)
     await point.collect_unpaid()
     assert told(point) == [(7, None)]
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Path) -> None:
+    device = BusyDevice()
+    device.tells_total_after = False
+    device.total = None
+    point = await ready_point(device, tmp_path)
+    fills(device, OWN)
+    device.loses_clear = True
+    with pytest.raises(LinkError):
+        await point.collect_unpaid()
+    device.busy = 1
+    point = await back(device, tmp_path, point, restarted=True)
+    await point.collect_unpaid()
+    assert told(point) == [(7, None)]
+
+
+@pytest.mark.feature("003-D2")
+async def test_the_same_figures_after_a_device_was_reset_are_another_sale(tmp_path: Path) -> None:
+    """The clear was refused, then a technician emptied the buffer: months later the same number and amount are new fuel."""
+    device = bare_device(tells_total=False)
+    point = await ready_point(device, tmp_path)
+    fills(device, OWN)
+    device.clear_code = 2
+    assert not await point.collect_unpaid()
+    device.clear_code, device.buffer = 0, []
+    point = await back(device, tmp_path, point, restarted=True)
+    assert await point.collect_unpaid()
+    point.now = lambda: NOW + timedelta(days=90)
+    fills(device, OWN)
+    assert await point.collect_unpaid()
+    assert told(point) == [(7, None), (7, None)]
