@@ -11,10 +11,10 @@ from station_gateway.client import authorise
 from station_gateway.client.config import ClientConfig, DispenserConfig
 from station_gateway.client.health import ONLINE, broken, pause_s
 from station_gateway.client.heartbeats import HeartbeatPort
-from station_gateway.client.lifetime import Lifetime
+from station_gateway.client.lifetime import Lifetime, utc_now
 from station_gateway.client.link import DispenserLink, LinkError, Wire
 from station_gateway.client.outbox import Outbox
-from station_gateway.client.point import Point, utc_now
+from station_gateway.client.point import Point
 from station_gateway.client.sales import PointKey
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.heartbeat import Heartbeat

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 class Lifetime:
@@ -31,3 +31,8 @@ class Lifetime:
         if self._ends_at is not None:
             return self._monotonic() >= self._ends_at
         return self._now() >= self._expires_at
+
+
+def utc_now() -> datetime:
+    """Return the time; injected so that tests can move it."""
+    return datetime.now(tz=UTC)

@@ -17,8 +17,8 @@ from station_gateway.client.commands import CommandDesk
 from station_gateway.client.config import ClientConfig, ConfigError, load
 from station_gateway.client.health import broken, serve
 from station_gateway.client.ifsf_driver import IfsfDriver
+from station_gateway.client.lifetime import utc_now
 from station_gateway.client.outbox import Outbox
-from station_gateway.client.point import utc_now
 from station_gateway.client.uplink import Uplink
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.station import CommandResult, EndReason, SaleRecord
+from contracts.station import CommandResult, CommandState, EndReason, SaleRecord
 from station_gateway.protocols.uplink.bodies import loads, parse_result, result_body, sale_body
 
 _SCHEMA = """
@@ -51,6 +51,11 @@ class OpenAuthorisation:
     total_before_milli: int | None
     confirmed: bool
     opened_ms: int
+
+    @property
+    def accepted(self) -> CommandResult:
+        """The answer to its command once the dispenser is released."""
+        return CommandResult(command_id=self.command_id, order_no=self.order_no, state=CommandState.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ first.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
 
-from contracts.station import CommandResult, CommandState, EndReason, PointReport, PointState, SaleRecord
+from contracts.station import CommandResult, EndReason, PointReport, PointState, SaleRecord
 from station_gateway.client.health import CLEARS_REFUSED, SYNTHESISED, broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
@@ -182,7 +182,7 @@ class Point:
             if await self._collect_all(recovered=True):
                 await self._settle_opened()
             if self.opened is not None and not self.opened.confirmed and not self._is_at_rest:
-                self.confirm(_accepted(self.opened))
+                self.confirm(self.opened.accepted)
             if self.state not in FLOWING:
                 await check_totals(self.key, self.link, self.outbox)
             self.ready = True
@@ -236,10 +236,7 @@ class Point:
         return False
 
     async def _collect_known(self, *, recovered: bool) -> Found:
-        """Read by its number what was stored and not cleared: a device that is busy also says that nothing is there.
-
-        One that is not there by its number either is cleared, and forgotten here.
-        """
+        """Read by its number what was stored and not cleared: a busy device also says that nothing is there."""
         for sequence in self.outbox.uncleared_of(self.key.node, self.key.fp):
             found = await self._collect(sequence, recovered=recovered)
             if found is not Found.NONE:
@@ -290,7 +287,7 @@ class Point:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
         result = None
         if opened is not None and not opened.confirmed:
-            result = _accepted(opened)
+            result = opened.accepted
         now_ms = int(self.now().timestamp() * 1000)
         new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result, content=content)
         if not new:
@@ -400,12 +397,3 @@ class Point:
         """Return nozzle mask, controller and release, in the order that dispensers want them."""
         mask = bytes((1 << nozzle - 1,))
         return (FpId.NOZZLE_MASK, mask), (FpId.RELEASE_CONTROLLER, self.controller), (FpId.RELEASE, b"")
-
-
-def _accepted(opened: OpenAuthorisation) -> CommandResult:
-    return CommandResult(command_id=opened.command_id, order_no=opened.order_no, state=CommandState.ACCEPTED)
-
-
-def utc_now() -> datetime:
-    """Return the time; injected so that tests can move it."""
-    return datetime.now(tz=UTC)
