@@ -158,12 +158,9 @@ def refund_row(
 
 
 def owed_now(refunds: list[RefundRecord]) -> list[RefundRecord]:
-    """Return the refunds that money is or was owed by: a closed number that a later one replaced owes nothing more.
-
-    Later is the higher number: two workers' clocks may disagree about which row is younger.
-    """
-    in_turn = sorted(refunds, key=lambda row: ids.refund_turn(row.out_refund_no))
-    return list({ids.first_refund_no(row.out_refund_no): row for row in in_turn}.values())
+    """Return the refunds that money is or was owed by: each under its latest number."""
+    latest = ids.latest_refund_nos(row.out_refund_no for row in refunds)
+    return [row for row in refunds if row.out_refund_no in latest]
 
 
 def refund_request(row: RefundRecord, attempt: AttemptRecord) -> RefundRequest:

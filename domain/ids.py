@@ -5,6 +5,7 @@ WeChat Pay limits: `out_trade_no` 6-32 characters of [0-9A-Za-z_-|*], `out_refun
 
 import base64
 import hashlib
+from collections.abc import Iterable
 
 ORDER_NO_LENGTH = 22
 _PREPAID, _POSTPAID = "P", "S"
@@ -74,6 +75,14 @@ def refund_turn(refund_no: str) -> int:
 def first_refund_no(refund_no: str) -> str:
     """Return the number that a refund had at first: money goes back once under all numbers derived from it."""
     return refund_no.partition("-")[0]
+
+
+def latest_refund_nos(numbers: Iterable[str]) -> set[str]:
+    """Return the highest number of each refund: a closed number that a later one replaced owes nothing more.
+
+    The number says which is later: two workers' clocks may disagree about which row is younger.
+    """
+    return set({first_refund_no(one): one for one in sorted(numbers, key=refund_turn)}.values())
 
 
 def authorise_command_id(order_no: str) -> str:

@@ -55,3 +55,8 @@ SALE_PRICE_LOOKBACK = timedelta(days=31)
 MIN_PREPAID_FEN = 100
 MAX_PREPAID_FEN = 500_000
 """A prepaid fill is between 1 and 5,000 yuan (a truck's tank), so a slip of the finger is refused."""
+
+
+def step(ladder: tuple[timedelta, ...], tries: int) -> timedelta:
+    """Return how long a ladder waits after so many tries (from 0); the last step repeats."""
+    return ladder[min(tries, len(ladder) - 1)]

@@ -87,7 +87,7 @@ class DispenserDesk:
     async def wait_for_news(self) -> None:
         """After no answer: wait for the edge's report, the sale or a person, then ask again, ever more seldom."""
         ladder = policy.AUTHORISE_ASK_LADDER
-        pause = ladder[min(self._silences, len(ladder) - 1)]
+        pause = policy.step(ladder, self._silences)
         self._silences += 1
         try:
             await workflow.wait_condition(
@@ -125,7 +125,7 @@ class DispenserDesk:
         """Repeat the stop until the station has answered: the money is on its way back, so the pump must be shut."""
         ladder, tries = policy.WITHDRAW_LADDER, 0
         while True:
-            pause = ladder[min(tries, len(ladder) - 1)]
+            pause = policy.step(ladder, tries)
             await workflow.sleep(pause, summary="站端未应答撤销，到点再撤销")
             tries += 1
             if is_answered(await self.stop()):

@@ -172,7 +172,7 @@ class OrderDesk:
                 return False
             if self.unplaced is None:
                 self._show_unplaced(sale)
-            await workflow.sleep(ladder[min(asked, len(ladder) - 1)], summary="平台没有这支枪，到点再查")
+            await workflow.sleep(policy.step(ladder, asked), summary="平台没有这支枪，到点再查")
             asked += 1
 
     def _show_unplaced(self, sale: SaleRecord) -> None:

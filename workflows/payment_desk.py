@@ -57,7 +57,7 @@ class Attempt:
         """Put the next look off by one more step of the ladder."""
         ladder = policy.PAYMENT_QUERY_LADDER
         self.looks += 1
-        self.next_look = workflow.now() + ladder[min(self.looks, len(ladder) - 1)]
+        self.next_look = workflow.now() + policy.step(ladder, self.looks)
 
 
 class PaymentDesk:
@@ -207,7 +207,7 @@ class PaymentDesk:
             rounds += 1
             if self.open:
                 ladder = policy.PAYMENT_QUERY_LADDER
-                await workflow.sleep(ladder[min(rounds - 1, len(ladder) - 1)])
+                await workflow.sleep(policy.step(ladder, rounds - 1))
 
     async def _take(self, ref: AttemptRef, outcome: PaymentOutcome) -> None:
         """Act on a definite outcome; a QR code is kept for the screens that draw it, anything else changes nothing."""
@@ -252,7 +252,7 @@ class PaymentDesk:
             if tries >= _ATTENTION_AFTER_TRIES:
                 await self._desk.flag(_REVERSE_UNCONFIRMED)
             ladder = policy.PAYMENT_QUERY_LADDER
-            await workflow.sleep(ladder[min(tries - 1, len(ladder) - 1)])
+            await workflow.sleep(policy.step(ladder, tries - 1))
         await self._desk.unflag(_REVERSE_UNCONFIRMED)
 
     async def _reversed(self, attempt: Attempt) -> bool:

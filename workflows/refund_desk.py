@@ -157,7 +157,7 @@ class RefundDesk:
     async def _wait_for_channel(self, request: RefundRequest, looks: int) -> None:
         ladder = policy.REFUND_QUERY_LADDER
         number = request.out_refund_no
-        patience = ladder[min(looks, len(ladder) - 1)]
+        patience = policy.step(ladder, looks)
         await within(lambda: number in self._poked, patience, "等退款到账，到点向渠道查询")
         self._poked.discard(number)
 
@@ -200,7 +200,7 @@ class RefundDesk:
         while not self._is_decided(number):
             heard = await within(
                 lambda: self._is_decided(number) or not self._desk.order.needs_person,
-                ladder[min(looks, len(ladder) - 1)],
+                policy.step(ladder, looks),
                 "等人工处理退款",
             )
             if not heard and short:

@@ -48,7 +48,7 @@ class ReturnSurplus:
         outcome, looks = await self._payments.look(loaded.attempt), 0
         while outcome.kind not in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
             ladder = policy.PAYMENT_QUERY_LADDER
-            await workflow.sleep(ladder[min(looks, len(ladder) - 1)])
+            await workflow.sleep(policy.step(ladder, looks))
             looks += 1
             outcome = await self._payments.look(loaded.attempt)
         await workflow.wait_condition(lambda: self._background.is_idle and workflow.all_handlers_finished())

@@ -42,10 +42,12 @@ def _amounts_going_back(db: Session, needs: dict[str, str]) -> dict[str, int]:
         .join(PaymentAttempt, col(PaymentAttempt.out_trade_no) == col(Refund.out_trade_no))
         .where(col(Refund.order_no).in_(needs))
     )
-    rows = sorted(db.execute(query), key=lambda row: ids.refund_turn(row.out_refund_no))
+    rows = db.execute(query).all()
+    latest = ids.latest_refund_nos(row.out_refund_no for row in rows)
     found = dict.fromkeys(needs, 0)
-    for row in {ids.first_refund_no(row.out_refund_no): row for row in rows}.values():
-        if needs[row.order_no] == _need_of(RefundKind(row.status), PayMethod(row.method)):
+    for row in rows:
+        stands = _need_of(RefundKind(row.status), PayMethod(row.method))
+        if row.out_refund_no in latest and needs[row.order_no] == stands:
             found[row.order_no] += row.amount_fen
     return found
 
