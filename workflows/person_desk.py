@@ -86,11 +86,14 @@ class PersonDesk:
         So it leaves no trace in the run's history and does not count. Temporal grants a run 2,000 updates for all its
         time; screens must leave enough of them to the counter.
         """
+        self._check_due()
+        if self._payments_asked >= policy.MOST_ATTEMPTS:
+            raise ApplicationError("付款次数过多，请到柜台付现金", type="too_many_payments")
+
+    def _check_due(self) -> None:
         view = self._desk.view
         if view is not None and (view.status not in _PAYABLE or view.due_fen <= 0) and not view.paid_fen:
             raise ApplicationError(_REFUSED_ZH["not_payable"], type="not_payable")
-        if self._payments_asked >= policy.MOST_ATTEMPTS:
-            raise ApplicationError("付款次数过多，请到柜台付现金", type="too_many_payments")
 
     def pay_answer(self, ref: AttemptRef, outcome: PaymentOutcome) -> PayAnswer:
         """Return what the screen shows after a channel's answer."""
@@ -121,9 +124,13 @@ class PersonDesk:
         return loaded.attempt if ours else None
 
     async def pay(self, command: PayCommand) -> PayAnswer:
-        """Open an attempt for a screen and place it at its channel."""
+        """Open an attempt for a screen and place it at its channel.
+
+        One that arrived before the order was open is judged now, and answered like any other.
+        """
         self._payments_asked += 1
         await self._opened()
+        self._check_due()
         return await self._pay(command)
 
     async def _pay(self, command: PayCommand) -> PayAnswer:

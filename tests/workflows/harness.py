@@ -2,16 +2,23 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import pytest
 from sqlalchemy import Engine, text
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker, WorkflowRunner
 
@@ -359,3 +366,11 @@ async def running(client: Client, database_url: str, *, fill_worker: bool = True
             yield harness
             await harness.end_all()
     engine.dispose()
+
+
+async def refusal(update: Awaitable[PayAnswer | CommandAnswer]) -> str:
+    """Return why an order refused an update."""
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await update
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause.type or ""

@@ -5,14 +5,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
 
-from contracts.fill import PayState, ResolveAction
+from contracts import names
+from contracts.fill import FillInput, PayAnswer, PayCommand, PayState, ResolveAction
 from contracts.station import EndReason
 from domain import ids, policy
 from domain.payment import PayMethod
 from domain.quantity import Unit
-from tests.workflows.harness import Handle, Harness
+from tests.workflows.harness import Handle, Harness, refusal
 from tests.workflows.test_prepaid import UNITS
+from workflows.fill_and_pay import FillAndPay
 
 
 @pytest.fixture
@@ -186,13 +190,36 @@ async def test_cancel_while_the_phone_pays_keeps_the_payment(harness: Harness) -
 @pytest.mark.feature("003-K1")
 async def test_flagged_sale_asks_a_person_before_anybody_pays(harness: Harness) -> None:
     order_no, handle = await unpaid(harness, amount_fen=99_900)
-    refused = await harness.pay(handle, PayMethod.WECHAT_JSAPI)
-    assert refused.state is PayState.NOT_PAYABLE
+    assert await refusal(harness.pay(handle, PayMethod.WECHAT_JSAPI)) == "not_payable"
     assert (await harness.resolve(handle, ResolveAction.CHARGE_AMOUNT, amount_fen=14_700)).ok
     answer = await harness.pay(handle, PayMethod.WECHAT_JSAPI)
     assert answer.amount_fen == 14_700
     await harness.pay_and_report(handle, order_no)
     assert (await handle.result()).paid_fen == 14_700
+
+
+async def test_payment_that_comes_before_the_sale_is_open_gets_the_same_refusal(harness: Harness) -> None:
+    """The update is in the first workflow task, so nobody knows yet that the sale is flagged."""
+    sale = harness.sale(amount_fen=99_900)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    start = WithStartWorkflowOperation(
+        FillAndPay.run,
+        FillInput(order_no=order_no, sale=sale),
+        id=ids.fill_workflow_id(order_no),
+        task_queue=harness.queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        task_timeout=harness.task_timeout,
+    )
+    pay = harness.client.execute_update_with_start_workflow(
+        names.UPDATE_PAY,
+        PayCommand(method=PayMethod.WECHAT_NATIVE, screen="kiosk"),
+        id="pay-first",
+        start_workflow_operation=start,
+        result_type=PayAnswer,
+    )
+    assert await refusal(pay) == "not_payable"
+    harness.handles.append(await start.workflow_handle())
+    assert not harness.rows("SELECT 1 FROM payment_attempt WHERE order_no = :no", no=order_no)
 
 
 async def test_rebuilt_sale_waits_for_a_person(harness: Harness) -> None:

@@ -1,18 +1,15 @@
 """Temporal grants a run 2,000 updates: no screen and no person uses them up, so that the counter can end every order."""
 
 import asyncio
-from collections.abc import Awaitable
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
 
 from contracts import names
 from contracts.fill import CancelCommand, CommandAnswer, PayAnswer, PayCommand, PayState, ResolveAction
 from contracts.payment import RefundOutcome
 from domain import ids, policy
 from domain.payment import PayMethod, RefundKind
-from tests.workflows.harness import Handle, Harness
+from tests.workflows.harness import Handle, Harness, refusal
 from tests.workflows.test_refund_decisions import decide, ended_sale_with_late_money
 
 QR = PayCommand(method=PayMethod.WECHAT_NATIVE, screen="pillar")
@@ -24,14 +21,6 @@ async def unpaid_sale(harness: Harness) -> Handle:
     handle = await harness.start_sale(sale)
     await harness.until(ids.order_no_of_sale(sale.natural_key), "unpaid")
     return handle
-
-
-async def refusal(update: Awaitable[PayAnswer | CommandAnswer]) -> str:
-    """Return why an update was not even accepted."""
-    with pytest.raises(WorkflowUpdateFailedError) as caught:
-        await update
-    assert isinstance(caught.value.cause, ApplicationError)
-    return caught.value.cause.type or ""
 
 
 async def history_length(handle: Handle) -> int:
