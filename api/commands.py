@@ -104,25 +104,8 @@ class Commands:
         except OrderEndedError:
             return _ended()
 
-    async def resolve(
-        self,
-        order_no: str,
-        actor: str,
-        action: ResolveAction,
-        note: str,
-        amount_fen: int | None,
-        update_id: str = "",
-        *,
-        need: str,
-        by_cashier: bool = False,
-    ) -> CommandAnswer:
-        """Carry out a person's decision about the `need` they saw (empty: they did not say); `note` is kept.
-
-        Raises TemporalAwayError.
-        """
-        command = ResolveCommand(
-            actor=actor, action=action, note=note, amount_fen=amount_fen, need=need, by_cashier=by_cashier
-        )
+    async def resolve(self, order_no: str, command: ResolveCommand, update_id: str = "") -> CommandAnswer:
+        """Carry out a person's decision; raises TemporalAwayError."""
         try:
             return await self._temporal.resolve(order_no, command, update_id or _fresh("resolve"))
         except OrderEndedError:

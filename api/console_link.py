@@ -11,7 +11,7 @@ from api.console.ports import CommandUnavailableError, ConsoleDeps
 from api.deps import Services
 from api.errors import ProblemError
 from api.ports import CommandRejectedError, TemporalAwayError
-from contracts.fill import CommandAnswer, ResolveAction
+from contracts.fill import CommandAnswer, ResolveCommand
 from db.crypto import CipherError, ColumnCipher
 
 
@@ -44,22 +44,10 @@ class ConsoleCommandsAdapter:
         except TemporalAwayError as error:
             raise CommandUnavailableError from error
 
-    async def resolve(
-        self,
-        order_no: str,
-        actor: str,
-        action: ResolveAction,
-        note: str,
-        amount_fen: int | None,
-        *,
-        need: str,
-        by_cashier: bool,
-    ) -> CommandAnswer:
+    async def resolve(self, order_no: str, command: ResolveCommand) -> CommandAnswer:
         """Carry out a decision; raises CommandUnavailableError when nobody answered in time."""
         try:
-            return await self._commands.resolve(
-                order_no, actor, action, note, amount_fen, need=need, by_cashier=by_cashier
-            )
+            return await self._commands.resolve(order_no, command)
         except CommandRejectedError as error:
             return _refused(error)
         except TemporalAwayError as error:

@@ -31,8 +31,13 @@ def due_fen(order: OrderRow) -> int:
     return order.charge_fen - order.paid_fen if status is OrderStatus.UNPAID else 0
 
 
-def order_out(order: OrderRow, principal: Principal, *, mine: str = "") -> OrderOut:
-    """Return an order for a caller; `mine` is the payment that the caller's own screen shows."""
+def order_out(
+    order: OrderRow, principal: Principal, *, mine: str = "", asked_fen: int | None = None
+) -> OrderOut:
+    """Return an order for a caller; `mine` is the payment that the caller's own screen shows.
+
+    `asked_fen` is the amount that a person decides about; only for staff, like the need itself.
+    """
     status = OrderStatus(order.status)
     unit = Unit(order.unit)
     return OrderOut(
@@ -44,6 +49,7 @@ def order_out(order: OrderRow, principal: Principal, *, mine: str = "") -> Order
         paid_text=PayMethod(order.paid_method).label_zh if order.paid_method else "",
         quantity_text=f"{quantity_text(order.quantity_milli)} {unit.label_zh}",
         needs_person=order.needs_person if principal.role in STAFF else "",
+        asked_fen=asked_fen if principal.role in STAFF else None,
         notice=_notice(order, principal, mine),
     )
 

@@ -160,6 +160,8 @@ class ResolveCommand:
     """A cashier hands back only what was paid in cash; anything else out of the till is a manager's decision."""
     need: str = ""
     """What the order asked for when the person decided; empty when they did not say. Another need is not theirs."""
+    refund_nos: tuple[str, ...] = ()
+    """Only for CASH_RETURNED: the refunds whose sum was counted out, these and no other; empty: the sum fits none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ class FillAndPay:
         self._input = request
         self._background = Background()
         self._desk = OrderDesk(details)
-        self._refunds = RefundDesk(self._desk, self._background)
+        self._refunds = RefundDesk(self._desk, self._background, has_all=True)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
         self._dispenser = DispenserDesk(self._desk, request.sale)
         self._people = PersonDesk(

@@ -41,10 +41,13 @@ class Waiting:
 
 
 class RefundDesk:
-    """The refunds of one order; each runs beside the main line."""
+    """The refunds of one order; each runs beside the main line.
 
-    def __init__(self, desk: OrderDesk, background: Background) -> None:
-        self._desk, self._background = desk, background
+    `has_all`: every refund of the order runs here; else other runs of the order may have some.
+    """
+
+    def __init__(self, desk: OrderDesk, background: Background, *, has_all: bool) -> None:
+        self._desk, self._background, self._has_all = desk, background, has_all
         self._numbers: set[str] = set()
         self._poked: set[str] = set()
         self._waiting: dict[str, Waiting] = {}
@@ -96,12 +99,19 @@ class RefundDesk:
         return self._answer() if numbers else self._answer("NOT_WAITING", "订单没有等待此项处理")
 
     async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
-        """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too."""
-        asked = {n: one for n, one in self._asked(command).items() if one.kind in _NEVER_BY_CHANNEL}
+        """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too.
+
+        Only of the refunds whose sum the person saw, as far as they run here: all of them or none.
+        """
+        waiting = self._asked(command)
+        named = [number for number in command.refund_nos if self._has_all or number in self._numbers]
+        if not command.refund_nos or any(number not in waiting for number in named):
+            return self._answer("CHANGED", "应退金额已变化，请刷新后核对")
+        asked = {number: waiting[number] for number in named}
+        if not asked or any(one.kind not in _NEVER_BY_CHANNEL for one in asked.values()):
+            return self._answer("NOT_WAITING", "订单没有等待此项处理")
         if command.by_cashier and not all(one.is_cash for one in asked.values()):
             return self._answer("MANAGER_NEEDED", "渠道退款改退现金，须由站长处理")
-        if not asked:
-            return self._answer("NOT_WAITING", "订单没有等待此项处理")
         for number, one in asked.items():
             if not one.is_cash and not await self._is_never_paid(number, one):
                 return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")

@@ -29,7 +29,7 @@ class ReturnSurplus:
         self._loaded = False
         self._background, self._commands = Background(), CommandCount()
         self._desk = OrderDesk(details)
-        self._refunds = RefundDesk(self._desk, self._background)
+        self._refunds = RefundDesk(self._desk, self._background, has_all=False)
         self._payments = PaymentDesk(self._desk, self._background, self._refunds.owe)
         self._payments.cancelling = True
 

@@ -50,6 +50,12 @@ _AMOUNT_FIELD = Markup(
     <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
     pattern="[0-9]{1,7}([.][0-9]{1,2})?" placeholder="0.00">"""
 )
+_MAY_BE_RETURNED_ELSEWHERE = ("refund_closed", "refund_rejected")
+_LOOK_FIRST = Markup(
+    """<div class="alert alert-warning mt-3 mb-0">改退现金前，请先在微信支付商户平台确认：
+    这笔付款没有用其他退款单号退过。系统只能查询自己的退款单。</div>"""
+)
+"""A refund that finance made at the channel's desk has a number that the order does not know."""
 _APPROVER_FIELDS = Markup(
     """<div class="alert alert-warning mt-3 mb-0">已加注未付款：须由本站站长当面输入账号和密码批准。</div>
     <label class="form-label mt-3">站长账号（必填）</label>
@@ -110,8 +116,8 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
     )
     amount = _AMOUNT_FIELD if ResolveAction.CHARGE_AMOUNT in fitting else Markup("")
     return Markup(
-        """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>
-        <input type="hidden" name="need" value="{need}">
+        """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>{first_look}
+        <input type="hidden" name="need" value="{need}"><input type="hidden" name="returned_fen" value="{fen}">
         <label class="form-label mt-3">处理方式</label>
         <select class="form-select" name="action" required>{first}{choices}</select>{amount}
         <label class="form-label mt-3">处理说明（必填）</label>
@@ -119,7 +125,9 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         </form>"""
     ).format(
         what=what_to_decide(request, order),
+        first_look=_LOOK_FIRST if need in _MAY_BE_RETURNED_ELSEWHERE and len(fitting) > 1 else "",
         need=need,
+        fen=request.state.amounts.get(order.order_no, 0),
         first=_first_choice(len(fitting)),
         choices=choices,
         amount=amount,
@@ -190,7 +198,11 @@ def read_received(form: FormData) -> int:
 
     Raises ActionFailed when it is no amount.
     """
-    text = str(form.get("received_fen") or "")
+    return _read_fen(form, "received_fen")
+
+
+def _read_fen(form: FormData, name: str) -> int:
+    text = str(form.get(name) or "")
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_YUAN_DIGITS + 2):
         raise ActionFailed("金额无效，请刷新页面后重试。")
     return int(text)
@@ -198,12 +210,16 @@ def read_received(form: FormData) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a person decided, about the need that their form showed; `amount_fen` where they typed one."""
+    """What a person decided, about the need that their form showed; amounts in fen.
+
+    `charge_fen` is what they typed where a charge is needed, `returned_fen` what the form said was to be handed back.
+    """
 
     action: ResolveAction
     note: str
     need: str
-    amount_fen: int | None = None
+    charge_fen: int | None = None
+    returned_fen: int | None = None
 
 
 def read_decision(form: FormData) -> Decision:
@@ -218,8 +234,13 @@ def read_decision(form: FormData) -> Decision:
     if chosen not in set(ResolveAction):
         raise ActionFailed("请选择处理方式。")
     action, typed = ResolveAction(chosen), str(form.get("amount") or "").strip()
-    amount = fen_of_yuan(typed) if action is ResolveAction.CHARGE_AMOUNT else None
-    return Decision(action=action, note=read_words(form, "note", "处理说明"), need=need, amount_fen=amount)
+    return Decision(
+        action=action,
+        note=read_words(form, "note", "处理说明"),
+        need=need,
+        charge_fen=fen_of_yuan(typed) if action is ResolveAction.CHARGE_AMOUNT else None,
+        returned_fen=_read_fen(form, "returned_fen") if action is ResolveAction.CASH_RETURNED else None,
+    )
 
 
 def answer_text(answer: CommandAnswer) -> str:

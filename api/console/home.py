@@ -13,7 +13,6 @@ from starlette_admin.routing import route
 from starlette_admin.views import CustomView
 
 from api.console import labels
-from api.console.amounts import amounts_in_question
 from api.console.labels import CHINA, amount_with_unit, money_text
 from api.console.links import is_online, links_of
 from api.console.names import look_up
@@ -22,6 +21,7 @@ from api.console.ports import ConsoleDeps
 from api.console.scope import at_stations_of, stations_of
 from api.console.views.base import in_thread
 from api.console.views.orders import waiting_text
+from db.repositories.asked import amounts_asked
 from db.tables.order import FuelOrder
 from db.tables.station import Station
 from domain.order import OrderStatus
@@ -84,7 +84,7 @@ def figures_for(db: Session, person: Person, now: datetime) -> Figures:
         stations=len(stations),
         stations_online=sum(is_online(links.get(code), now) for code in stations),
         unpaid_rows=_waiting(db, for_money, {o.order_no: o.charge_fen for o in for_money}, now),
-        attention_rows=_waiting(db, for_people, amounts_in_question(db, for_people), now),
+        attention_rows=_waiting(db, for_people, amounts_asked(db, for_people), now),
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from api.approval import Approver
 from api.auth.roles import Principal
-from contracts.fill import CommandAnswer, ResolveAction
+from contracts.fill import CommandAnswer, ResolveCommand
 
 
 class CommandUnavailableError(Exception):
@@ -35,18 +35,8 @@ class ConsoleCommands(Protocol):
         """
         ...
 
-    async def resolve(
-        self,
-        order_no: str,
-        actor: str,
-        action: ResolveAction,
-        note: str,
-        amount_fen: int | None,
-        *,
-        need: str,
-        by_cashier: bool,
-    ) -> CommandAnswer:
-        """Carry out a person's decision about an order that needs one; `need` is what the person's form said."""
+    async def resolve(self, order_no: str, command: ResolveCommand) -> CommandAnswer:
+        """Carry out a person's decision about an order that needs one."""
         ...
 
 

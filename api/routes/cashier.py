@@ -14,8 +14,9 @@ from api.idempotency import IdempotencyKey, bind
 from api.presenting import command_out, order_out
 from api.schemas.common import OrderNo
 from api.schemas.orders import CancelBody, CashBody, CommandOut, OrdersOut, ResolveBody
-from contracts.fill import ResolveAction
+from contracts.fill import ResolveAction, ResolveCommand
 from db.repositories import views
+from db.repositories.asked import amounts_asked, refunds_of_sum
 from domain.order import OrderStatus
 
 router = APIRouter(prefix="/v1/cashier", tags=["收银台"])
@@ -23,6 +24,7 @@ Reader = Annotated[Principal, Depends(allow(*STAFF))]
 Counter = Annotated[Principal, Depends(allow(*COUNTER))]
 Desk = Annotated[Principal, Depends(allow(*DESK))]
 LIST_LIMIT = 200
+_WITH_AMOUNT = (ResolveAction.CHARGE_AMOUNT, ResolveAction.CASH_RETURNED)
 
 
 @router.get("/unpaid", summary="待付款")
@@ -39,8 +41,13 @@ async def attention(services: ServicesDep, principal: Reader) -> OrdersOut:
 
 async def _list(services: Services, principal: Principal, **filters: Any) -> OrdersOut:
     scope = scope_of(principal)
-    rows = await services.db.read(lambda conn: views.orders(conn, scope, limit=LIST_LIMIT, **filters))
-    return OrdersOut(orders=[order_out(r, principal) for r in rows])
+
+    def look(conn: Connection) -> tuple[list[views.OrderRow], dict[str, int]]:
+        rows = views.orders(conn, scope, limit=LIST_LIMIT, **filters)
+        return rows, amounts_asked(conn, rows)
+
+    rows, asked = await services.db.read(look)
+    return OrdersOut(orders=[order_out(r, principal, asked_fen=asked.get(r.order_no)) for r in rows])
 
 
 async def _prepare(
@@ -90,21 +97,35 @@ async def resolve(
     """Carry out a decision about an order that needs a person; what costs money needs a manager."""
     if not may_resolve(principal.role, body.action):
         raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
-    if body.amount_fen is not None and body.action is not ResolveAction.CHARGE_AMOUNT:
-        raise ProblemError(422, "amount_unexpected", "不需要金额", "只有 charge_amount 才填写 amount_fen")
-    if body.action is ResolveAction.CASH_RETURNED and not body.need:
-        raise ProblemError(
-            422, "need_missing", "缺少处理原因", "退现金须填写 need：处理时看到的订单待处理原因"
-        )
+    _check_said(body)
     update_id = await _prepare(services, principal, "resolve", key, order_no, body)
-    answer = await services.commands.resolve(
-        order_no,
-        principal.subject,
-        body.action,
-        body.note,
-        body.amount_fen,
-        update_id,
-        need=body.need,
+    returned = body.action is ResolveAction.CASH_RETURNED
+    refunds: tuple[str, ...] = ()
+    if returned:
+        seen = (order_no, body.need, body.amount_fen)
+        refunds = await services.db.read(lambda conn: refunds_of_sum(conn, *seen))
+    command = ResolveCommand(
+        actor=principal.subject,
+        action=body.action,
+        note=body.note,
+        amount_fen=None if returned else body.amount_fen,
         by_cashier=principal.role is Role.CASHIER,
+        need=body.need,
+        refund_nos=refunds,
     )
-    return command_out(answer)
+    return command_out(await services.commands.resolve(order_no, command, update_id))
+
+
+def _check_said(body: ResolveBody) -> None:
+    """Raise ProblemError 422 for a decision that lacks what it is about, or says an amount that nothing is done with."""
+    if body.amount_fen is not None and body.action not in _WITH_AMOUNT:
+        words = "只有 charge_amount 和 cash_returned 才填写 amount_fen"
+        raise ProblemError(422, "amount_unexpected", "不需要金额", words)
+    if body.action is not ResolveAction.CASH_RETURNED:
+        return
+    if not body.need:
+        words = "退现金须填写 need：处理时看到的订单待处理原因"
+        raise ProblemError(422, "need_missing", "缺少处理原因", words)
+    if body.amount_fen is None:
+        words = "退现金须填写 amount_fen：已点给顾客的金额，即订单的 asked_fen"
+        raise ProblemError(422, "amount_missing", "缺少金额", words)

@@ -26,6 +26,7 @@ from api.schemas.orders import (
     StoryLineOut,
 )
 from db.repositories import views
+from db.repositories.asked import amounts_asked
 from domain.order import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["订单"])
@@ -54,10 +55,18 @@ def waits_of(principal: Principal) -> int:
 async def read_order(services: Services, principal: Principal, order_no: str, mine: str = "") -> OrderOut:
     """Return an order that the caller may see; raises ProblemError 404 otherwise."""
     scope = scope_of(principal)
-    row = await services.db.read(lambda conn: views.order_by_no(conn, order_no, scope))
-    if row is None:
+
+    def look(conn: Connection) -> tuple[views.OrderRow, int | None] | None:
+        row = views.order_by_no(conn, order_no, scope)
+        if row is None:
+            return None
+        asked = amounts_asked(conn, [row]) if row.needs_person and principal.role in STAFF else {}
+        return row, asked.get(order_no)
+
+    found = await services.db.read(look)
+    if found is None:
         raise not_found("没有这个订单")
-    return order_out(row, principal, mine=mine)
+    return order_out(found[0], principal, mine=mine, asked_fen=found[1])
 
 
 async def wait_for_order(

@@ -102,10 +102,11 @@ class CancelBody(Body):
 
 
 class ResolveBody(Body):
-    """A person's decision; `amount_fen` only with `charge_amount`.
+    """A person's decision; `amount_fen` only with `charge_amount` (the charge) and `cash_returned` (what was counted out).
 
     `need` is the order's `needs_person` that the person saw; when the order asks for something else by now, nothing
-    is done (409 `changed`). `cash_returned` must say it: that cash is counted out already.
+    is done (409 `changed`). `cash_returned` must say both, as the order showed them (`needs_person`, `asked_fen`):
+    that cash is counted out already.
     """
 
     action: ResolveAction = Field(examples=[ResolveAction.CASH_RETURNED])
@@ -153,6 +154,9 @@ class OrderOut(Answer):
     shortfall_fen: int
     end_reason: str = ""
     needs_person: str = ""
+    asked_fen: int | None = Field(
+        default=None, description="what a person is to decide about, collect or hand back", examples=[2950]
+    )
     notice: str = Field(default="", examples=["已由其他终端支付"])
     created_at: datetime
     updated_at: datetime

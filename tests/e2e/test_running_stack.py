@@ -65,10 +65,17 @@ def test_counter_start_with_cash_and_the_rest_handed_back(running: Running) -> N
     assert order["paid_fen"] == 10_000
     running.forecourt().fill(5, quantity_milli=10_000, prepaid=True)
     waiting = until(lambda: _needs(cashier.order(order_no), "return_cash"), "the rest is to be handed back")
-    assert waiting["charge_fen"] == 7_050
+    assert (waiting["charge_fen"], waiting["asked_fen"]) == (7_050, 2_950)
     resolve = f"/v1/cashier/orders/{order_no}/resolve"
-    body = {"action": "cash_returned", "note": "已退顾客现金 29.50 元", "need": "return_cash"}
+    body = {
+        "action": "cash_returned",
+        "note": "已退顾客现金 29.50 元",
+        "need": "return_cash",
+        "amount_fen": 2_950,
+    }
     assert running.driver().line.call("POST", resolve, body, new_key())[0] == 403
+    status, told = cashier.line.call("POST", resolve, body | {"amount_fen": 2_951}, new_key())
+    assert (status, told["code"]) == (409, "changed")
     assert cashier.line.must("POST", resolve, body, new_key())["ok"]
     done = cashier.wait_for(order_no, "completed")
     assert (done["refunded_fen"], done["needs_person"]) == (2_950, "")

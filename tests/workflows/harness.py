@@ -40,6 +40,7 @@ from contracts.fill import (
 from contracts.payment import PaymentReported
 from contracts.station import EndReason, SaleRecord
 from db.crypto import ColumnCipher
+from db.repositories.asked import refunds_asked
 from db.seed import STATION, seed
 from db.session import make_engine
 from db.unit_of_work import unit_of_work
@@ -270,9 +271,18 @@ class Harness:
         return await self._update(handle, names.UPDATE_CANCEL, command, CommandAnswer)
 
     async def resolve(self, handle: Handle, action: ResolveAction, **changes: Any) -> CommandAnswer:
-        """A person decides."""
+        """A person decides; cash they hand back is the sum that the order asks for, as the API looks it up."""
+        if action is ResolveAction.CASH_RETURNED and "refund_nos" not in changes:
+            changes["refund_nos"] = self.counted_out(handle.id.partition("-")[2], changes.get("need", ""))
         command = ResolveCommand(actor="staff:1", action=action, note="已核对", **changes)
         return await self._update(handle, names.UPDATE_RESOLVE, command, CommandAnswer)
+
+    def counted_out(self, order_no: str, need: str = "") -> tuple[str, ...]:
+        """Return the refunds that an order asks cash for now, or under a need."""
+        with self.engine.connect() as db:
+            return refunds_asked(db, {order_no: need or self.order(order_no)["needs_person"]})[
+                order_no
+            ].numbers
 
     async def _update(self, handle: Handle, name: str, command: Any, answer: type[Answer]) -> Answer:
         """Send an update by its name, each under an id of its own."""

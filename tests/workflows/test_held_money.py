@@ -79,9 +79,16 @@ async def abnormal_and_held(
     return order_no, one, two, first, second
 
 
-async def routed(harness: Harness, order_no: str, action: ResolveAction, need: str = "") -> CommandAnswer:
-    """Send a decision by the order's number, as the API does."""
-    command = ResolveCommand(actor="staff:1", action=action, note="已核对", need=need)
+async def routed(
+    harness: Harness,
+    order_no: str,
+    action: ResolveAction,
+    need: str = "",
+    counted: tuple[str, ...] | None = None,
+) -> CommandAnswer:
+    """Send a decision by the order's number, as the API does; cash is the sum asked for now, or of the refunds given."""
+    refunds = harness.counted_out(order_no, need) if counted is None else counted
+    command = ResolveCommand(actor="staff:1", action=action, note="已核对", need=need, refund_nos=refunds)
     return await ClientTemporalGateway(harness.client).resolve(
         order_no, command, f"{action}-{need}-{order_no}"
     )
@@ -175,6 +182,48 @@ async def test_cash_for_the_closed_refunds_of_two_runs_settles_both(harness: Har
     assert [await run.result() for run in runs] == ["returned", "returned"]
     assert harness.balance("1010.cash", order_no) == 14_700 - 2 * 14_700
     assert harness.balance("2040", order_no) == 0
+
+
+async def test_cash_counted_out_settles_the_refunds_that_were_seen_and_no_later_one(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the form and the click a second refund is closed: its money is not on the counter."""
+    monkeypatch.setattr(policy, "NEED_LOOK_LADDER", (timedelta(milliseconds=300),))
+    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
+    harness.channel.refunds_to_close = 2
+    first = await give_back(harness, order_no, one)
+    await closed_refunds(harness, order_no, 1)
+    seen = harness.counted_out(order_no, "refund_closed")
+    second = await give_back(harness, order_no, two)
+    await closed_refunds(harness, order_no, 2)
+    both = harness.counted_out(order_no, "refund_closed")
+    assert (len(seen), len(both)) == (1, 2)
+    assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed", seen)).ok
+    assert await first.result() == "returned"
+    assert harness.balance("2040", order_no) == -14_700, "the second is still owed"
+    rest = tuple(number for number in both if number not in seen)
+    command = ResolveCommand(
+        actor="staff:1",
+        action=ResolveAction.CASH_RETURNED,
+        note="已核对",
+        need="refund_closed",
+        refund_nos=rest,
+    )
+    await harness.until(order_no, "completed", needs="refund_closed")
+    assert (await ClientTemporalGateway(harness.client).resolve(order_no, command, "rest")).ok
+    assert await second.result() == "returned"
+    assert harness.balance("2040", order_no) == 0
+
+
+async def test_a_sum_that_is_no_longer_owed_hands_nothing_back(harness: Harness) -> None:
+    order_no, handle = await rest_that_waits(harness, RefundKind.REJECTED)
+    seen = harness.counted_out(order_no)
+    for counted in ((), (*seen, f"{seen[0]}-2"), ("unknown",)):
+        refused = await harness.resolve(handle, ResolveAction.CASH_RETURNED, refund_nos=counted)
+        assert (refused.code, refused.message) == ("CHANGED", "应退金额已变化，请刷新后核对")
+    assert harness.balance("1010.cash", order_no) == 0
+    assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED, refund_nos=seen)).ok
+    assert (await handle.result()).status == "completed"
 
 
 def test_a_cashier_may_not_release_held_money() -> None:

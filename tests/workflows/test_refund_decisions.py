@@ -54,9 +54,11 @@ async def ended_sale_with_late_money(
     return order_no, number, run
 
 
-async def decide(run: WorkflowHandle[Any, str], action: ResolveAction) -> CommandAnswer:
+async def decide(
+    run: WorkflowHandle[Any, str], action: ResolveAction, refund_nos: tuple[str, ...] = ()
+) -> CommandAnswer:
     """Send a decision to a return run."""
-    command = ResolveCommand(actor="staff:1", action=action, note="已核对")
+    command = ResolveCommand(actor="staff:1", action=action, note="已核对", refund_nos=refund_nos)
     answer: CommandAnswer = await run.execute_update(UPDATE_RESOLVE, command, result_type=CommandAnswer)
     return answer
 
@@ -167,7 +169,7 @@ async def test_a_return_run_takes_a_persons_decision(harness: Harness) -> None:
     assert (await decide(run, ResolveAction.COLLECT_CASH)).code == "NOT_WAITING"
     assert (await decide(run, ResolveAction.RETRY_REFUND)).ok
     await harness.until(order_no, "completed", needs="refund_closed")
-    assert (await decide(run, ResolveAction.CASH_RETURNED)).ok
+    assert (await decide(run, ResolveAction.CASH_RETURNED, harness.counted_out(order_no))).ok
     assert await run.result() == "returned"
     assert harness.order(order_no)["needs_person"] == ""
     assert harness.balance("2040", order_no) == harness.balance("1010.cash", order_no) == 0
@@ -178,7 +180,9 @@ async def test_a_wrong_amount_after_the_order_ended_is_held_for_a_person(harness
     await harness.until(order_no, "completed", needs="payment_amount_mismatch")
     await asyncio.sleep(0.3)
     assert (refund(harness, order_no)["status"], harness.channel.count("refund")) == ("held", 0)
-    assert (await decide(run, ResolveAction.CASH_RETURNED)).code == "NOT_WAITING"
+    assert (
+        await decide(run, ResolveAction.CASH_RETURNED, harness.counted_out(order_no))
+    ).code == "NOT_WAITING"
     assert (await decide(run, ResolveAction.RETRY_REFUND)).code == "NOT_WAITING"
     assert (await decide(run, ResolveAction.RELEASE_HELD)).ok
     assert await run.result() == "returned"

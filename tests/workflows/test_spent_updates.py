@@ -129,7 +129,8 @@ async def test_one_person_cannot_wear_a_return_run_out(
     harness.channel.script["refund"] = [RefundOutcome(kind=RefundKind.ABNORMAL, out_refund_no="")]
     order_no, _, run = await ended_sale_with_late_money(harness, 14_700)
     await harness.until(order_no, "completed", needs="refund_abnormal")
+    counted = harness.counted_out(order_no)
     for _ in range(2):
-        assert (await decide(run, ResolveAction.CASH_RETURNED)).code == "NOT_WAITING"
-    assert await refusal(decide(run, ResolveAction.CASH_RETURNED)) == "too_many_commands"
+        assert (await decide(run, ResolveAction.CASH_RETURNED, counted)).code == "NOT_WAITING"
+    assert await refusal(decide(run, ResolveAction.CASH_RETURNED, counted)) == "too_many_commands"
     await run.terminate("end of the test")

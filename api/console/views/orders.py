@@ -16,7 +16,6 @@ from starlette_admin.flash import flash
 from starlette_admin.types import RequestAction
 
 from api.console import actions, labels
-from api.console.amounts import amounts_in_question
 from api.console.facts import facts_of, head_of
 from api.console.fields import (
     LookupField,
@@ -32,7 +31,8 @@ from api.console.ports import CommandUnavailableError, ConsoleDeps
 from api.console.scope import at_stations_of
 from api.console.story import tell
 from api.console.views.base import ConsoleView, in_thread
-from contracts.fill import CommandAnswer
+from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
+from db.repositories.asked import amounts_asked, refunds_of_sum
 from db.tables.order import FuelOrder
 from db.tables.station import Nozzle
 from domain.ids import fill_workflow_id
@@ -83,7 +83,7 @@ class OrderRows(ConsoleView):
     async def prepare(self, request: Request, rows: Sequence[Any]) -> None:
         """Look up names and what people have to decide about; for the page of one order also its story and facts."""
         await super().prepare(request, rows)
-        request.state.amounts = await in_thread(request, lambda db: amounts_in_question(db, rows))
+        request.state.amounts = await in_thread(request, lambda db: amounts_asked(db, rows))
         if request.state.action == RequestAction.DETAIL and len(rows) == 1:
             story = await in_thread(request, lambda db: tell(db, rows[0]))
             request.state.story = story
@@ -171,17 +171,20 @@ class OrderRows(ConsoleView):
         decision, person = actions.read_decision(await request.form()), person_of(request)
         if not person.may_resolve_by(decision.action, decision.need):
             raise ActionFailed("您的角色无权选择该处理方式，请联系站长。")
-        by_cashier = person.role is Role.CASHIER
-        command = self.deps.commands.resolve(
-            str(pk),
-            person.actor,
-            decision.action,
-            decision.note,
-            decision.amount_fen,
+        refunds: tuple[str, ...] = ()
+        if decision.action is ResolveAction.CASH_RETURNED:
+            seen = (str(pk), decision.need, decision.returned_fen)
+            refunds = await in_thread(request, lambda db: refunds_of_sum(db, *seen))
+        command = ResolveCommand(
+            actor=person.actor,
+            action=decision.action,
+            note=decision.note,
+            amount_fen=decision.charge_fen,
+            by_cashier=person.role is Role.CASHIER,
             need=decision.need,
-            by_cashier=by_cashier,
+            refund_nos=refunds,
         )
-        await self._give(request, Deed.RESOLVE, command)
+        await self._give(request, Deed.RESOLVE, self.deps.commands.resolve(str(pk), command))
 
     async def _give(self, request: Request, deed: Deed, command: Awaitable[CommandAnswer]) -> None:
         # The command may wait seconds for a worker; a pooled connection must not wait with it.

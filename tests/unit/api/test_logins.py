@@ -105,8 +105,9 @@ async def test_parallel_guesses_do_not_outrun_the_lock(world: World) -> None:
 
 
 async def test_one_address_has_five_guesses_in_a_burst(world: World) -> None:
-    codes = await _burst(world, "cashier-ST900", ["wrong"] * 9 + [PASSWORD], "10.9.9.9")
-    assert codes == [401] * 10
+    """The right one comes after the burst: within it, threads may judge it among the first five."""
+    assert await _burst(world, "cashier-ST900", ["wrong"] * 9, "10.9.9.9") == [401] * 9
+    assert await _burst(world, "cashier-ST900", [PASSWORD], "10.9.9.9") == [401]
 
 
 async def test_four_wrong_passwords_at_once_do_not_lock_the_owner_out(

@@ -109,15 +109,17 @@ async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api:
     refused = await api.post(path, json=decision, headers=headers | world.key())
     assert (refused.status_code, refused.json()["code"]) == (422, "need_missing")
     assert "need" in refused.json()["detail"]
-    with_amount = decision | {"need": "return_cash", "amount_fen": 1}
+    refused = await api.post(path, json=decision | {"need": "return_cash"}, headers=headers | world.key())
+    assert (refused.status_code, refused.json()["code"]) == (422, "amount_missing")
+    with_amount = {"action": "retry_refund", "note": "再试一次", "amount_fen": 1}
     refused = await api.post(path, json=with_amount, headers=headers | world.key())
     assert (refused.status_code, refused.json()["code"]) == (422, "amount_unexpected")
     for odd in ("Return Cash", "x" * 65):
         answer = await api.post(path, json=decision | {"need": odd}, headers=headers | world.key())
         assert answer.status_code == 422
     assert [c for number, c in world.temporal.commands if number == order_no] == []
-    done = await api.post(path, json=decision | {"need": "return_cash"}, headers=headers | world.key())
-    assert done.status_code == 200
+    told = decision | {"need": "return_cash", "amount_fen": 2_950}
+    assert (await api.post(path, json=told, headers=headers | world.key())).status_code == 200
     without = {"action": "retry_refund", "note": "再试一次"}
     assert (await api.post(path, json=without, headers=headers | world.key())).status_code == 200
     sent = [c.need for number, c in world.temporal.commands if number == order_no]

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 from api.approval import Approver, needs_approval
 from api.auth.roles import Principal
 from api.console import CommandUnavailableError
-from contracts.fill import CommandAnswer, ResolveAction
+from contracts.fill import CommandAnswer, ResolveCommand
 from db.tables.identity import Staff
 from db.tables.order import FuelOrder, OrderEvent
 from domain.money import yuan
@@ -59,19 +59,11 @@ class FakeCommands:
             order.end_reason = reason
             return self._end(db, order, OrderStatus.CANCELLED, "cancelled", actor, reason)
 
-    async def resolve(
-        self,
-        order_no: str,
-        actor: str,
-        action: ResolveAction,
-        note: str,
-        amount_fen: int | None,
-        *,
-        need: str,
-        by_cashier: bool,
-    ) -> CommandAnswer:
+    async def resolve(self, order_no: str, command: ResolveCommand) -> CommandAnswer:
         """Take a decision and lower the flag."""
-        self._hear("resolve", order_no, actor, action.value, note, str(amount_fen), need)
+        amount_fen, refunds = command.amount_fen, command.refund_nos
+        said = (command.actor, command.action.value, command.note, str(amount_fen), command.need)
+        self._hear("resolve", order_no, *said, *refunds)
         with Session(self.engine) as db:
             order = self._order(db, order_no)
             if not order.needs_person:
@@ -79,7 +71,7 @@ class FakeCommands:
             order.needs_person = ""
             if amount_fen is not None:
                 order.charge_fen = amount_fen
-            return self._end(db, order, OrderStatus.COMPLETED, "decided", actor, note)
+            return self._end(db, order, OrderStatus.COMPLETED, "decided", command.actor, command.note)
 
     def _hear(self, *words: str) -> None:
         if self.away:

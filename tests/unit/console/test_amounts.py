@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from api.console.amounts import amounts_in_question
+from db.repositories.asked import amounts_asked
 from db.tables.order import FuelOrder
 from db.tables.payment import PaymentAttempt, Refund
 from domain import ids
 from domain.payment import PayMethod, RefundKind
+from tests.unit.console.commands import FakeCommands
 from tests.unit.console.till import Till
 from tests.unit.console.world import NOW
 
@@ -102,7 +103,7 @@ def test_only_the_refunds_that_the_need_is_about_are_summed_each_once(
     _needs(engine, till, need, refunds)
     with Session(engine) as db:
         number = till.world.orders["flagged"]
-        assert amounts_in_question(db, [db.get_one(FuelOrder, number)]) == {number: _REST}
+        assert amounts_asked(db, [db.get_one(FuelOrder, number)]) == {number: _REST}
 
 
 def test_what_waits_for_no_amount_shows_none(till: Till, engine: Engine) -> None:
@@ -113,3 +114,34 @@ def test_what_waits_for_no_amount_shows_none(till: Till, engine: Engine) -> None
     first_page = till.page("/").text
     before_link = first_page.partition("open-attention")[0].rpartition("<tr>")[2]
     assert "¥" not in before_link
+
+
+@pytest.mark.parametrize("seen_fen", [_REST, _REST - 1])
+def test_cash_handed_back_names_the_refunds_whose_sum_the_form_showed(
+    till: Till, engine: Engine, commands: FakeCommands, seen_fen: int
+) -> None:
+    """A sum that is no longer owed names none, and the order refuses it."""
+    _needs(engine, till, "return_cash", [_REFUSED_CASH, (QR, "surplus", K.CLOSED, 20_000)])
+    till.login("cashier1")
+    assert f"returned_fen&#34; value=&#34;{_REST}&#34;" in till.page("/attention/list").text
+    form = {
+        "action": "cash_returned",
+        "need": "return_cash",
+        "note": "已退现金",
+        "returned_fen": str(seen_fen),
+    }
+    assert till.act("attention", "resolve", "flagged", **form).status_code == 200
+    number = till.world.orders["flagged"]
+    refunds = (ids.out_refund_no(f"{number}A001", "rest"),) if seen_fen == _REST else ()
+    actor = f"staff:{till.world.staff['cashier1']}"
+    told = ("resolve", number, actor, "cash_returned", "已退现金", "None", "return_cash")
+    assert commands.told == [(*told, *refunds)]
+
+
+@pytest.mark.parametrize(("need", "warned"), [("refund_rejected", True), ("return_cash", False)])
+def test_who_turns_a_channel_s_refund_into_cash_is_told_to_look_there_first(
+    till: Till, engine: Engine, need: str, warned: bool
+) -> None:
+    _needs(engine, till, need, [_REFUSED, _REFUSED_CASH])
+    till.login("manager1")
+    assert ("微信支付商户平台" in _row(till)) is warned

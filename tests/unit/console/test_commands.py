@@ -88,6 +88,7 @@ def test_no_answer_says_that_the_outcome_is_open(till: Till, commands: FakeComma
         ("resolve", "flagged", {"action": "write_off", "note": "已核对"}),
         ("resolve", "flagged", {"action": "write_off", "note": "已核对", "need": "a b"}),
         ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", **_NEED}),
+        ("resolve", "flagged", {"action": "cash_returned", "note": "已核对", **_NEED}),
         ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1.234", **_NEED}),
         ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "-1", **_NEED}),
         ("resolve", "flagged", {"action": "charge_amount", "note": "已核对", "amount": "1e3", **_NEED}),
