@@ -232,6 +232,8 @@ class OrderMoneyActivities:
             tx.payments.save_refund(row)
             if done:
                 order = self._refund_done(tx, order, row, refunds, request, now)
+            else:  # what a person is asked for may be another sum now: whoever waits for a change is told
+                tx.orders.save(replace(order, updated_at=now))
             return OwedRefund(view=view_of(order, place))
 
     @activity.defn(name=names.ACT_RENEW_REFUND)

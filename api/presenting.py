@@ -8,10 +8,11 @@ from datetime import datetime
 
 from api.auth.roles import STAFF, Principal, Role
 from api.errors import ProblemError
-from api.schemas.orders import CommandOut, OrderOut, ReceiptOut
+from api.schemas.orders import AskedRefundOut, CommandOut, OrderOut, ReceiptOut
 from api.schemas.stations import NozzleOut, OfferOut, StationOut
 from contracts.fill import CommandAnswer
 from db.announcements import version_of
+from db.repositories.asked import Asked
 from db.repositories.views import OrderRow, ReceiptRow
 from db.repositories.views_stations import NozzleRow, OfferRow, StationRow
 from domain.order import OrderStatus
@@ -32,11 +33,11 @@ def due_fen(order: OrderRow) -> int:
 
 
 def order_out(
-    order: OrderRow, principal: Principal, *, mine: str = "", asked_fen: int | None = None
+    order: OrderRow, principal: Principal, *, mine: str = "", asked: Asked | None = None
 ) -> OrderOut:
     """Return an order for a caller; `mine` is the payment that the caller's own screen shows.
 
-    `asked_fen` is the amount that a person decides about; only for staff, like the need itself.
+    `asked` is what a person decides about; only for staff, like the need itself.
     """
     status = OrderStatus(order.status)
     unit = Unit(order.unit)
@@ -49,7 +50,10 @@ def order_out(
         paid_text=PayMethod(order.paid_method).label_zh if order.paid_method else "",
         quantity_text=f"{quantity_text(order.quantity_milli)} {unit.label_zh}",
         needs_person=order.needs_person if principal.role in STAFF else "",
-        asked_fen=asked_fen if principal.role in STAFF else None,
+        asked_fen=asked.fen if asked and principal.role in STAFF else None,
+        asked_refunds=[AskedRefundOut.model_validate(one) for one in asked.refunds]
+        if asked and principal.role in STAFF
+        else [],
         notice=_notice(order, principal, mine),
     )
 

@@ -39,6 +39,7 @@ from contracts.fill import (
     FillResult,
     PayAnswer,
     PayCommand,
+    ResolveAction,
     ResolveCommand,
     StartAnswer,
     StartFill,
@@ -57,6 +58,7 @@ from contracts.names import (
 )
 from contracts.payment import PaymentReported
 from domain.ids import fill_workflow_id, order_no_of_trade, surplus_workflow_id
+from domain.money import yuan
 from domain.order import OrderStatus
 
 T = TypeVar("T")
@@ -107,17 +109,38 @@ def _rejection(error: WorkflowUpdateFailedError) -> CommandRejectedError:
     return CommandRejectedError("refused", "")
 
 
-def _together(answers: list[CommandAnswer]) -> CommandAnswer:
+def _together(command: ResolveCommand, answers: list[CommandAnswer]) -> CommandAnswer:
     """Return one answer of several return runs: a person acted on the sum of what they have, so all of it counts.
 
-    A run that the decision is not about says nothing; done in one and refused in another is not done.
+    Cash that was counted out is told as done only when every refund of it was settled. Of another decision, a run
+    that it is not about says nothing.
     """
+    if command.action is ResolveAction.CASH_RETURNED:
+        return _cash_together(command, answers)
     about = [one for one in answers if one.code != _NOT_ABOUT_IT] or answers
     refused = [one for one in about if not one.ok]
     if not refused or len(refused) == len(about):
         return about[0]
-    message = f"只登记了一部分；另一部分：{refused[0].message}。请刷新，按剩余金额处理"
-    return replace(refused[0], code="PARTLY_DONE", message=message)
+    return _partly(refused[0], f"只处理了一部分；另一部分：{refused[0].message}。请刷新后再处理")
+
+
+def _cash_together(command: ResolveCommand, answers: list[CommandAnswer]) -> CommandAnswer:
+    done = [one for one in answers if one.ok]
+    refused = [one for one in answers if not one.ok]
+    if not done:
+        return next((one for one in refused if one.code != _NOT_ABOUT_IT), refused[0])
+    settled = {number for one in done for number in one.returned}
+    if settled.issuperset(command.refund_nos):
+        return done[0]
+    words = (
+        f"只登记了现金退还 {yuan(sum(one.returned_fen for one in done))} 元"
+        f"（{len(command.refund_nos)} 笔中的 {len(settled)} 笔），其余未登记：请收回多退的现金，刷新后核对"
+    )
+    return _partly((refused or done)[0], words)
+
+
+def _partly(answer: CommandAnswer, message: str) -> CommandAnswer:
+    return replace(answer, ok=False, code="PARTLY_DONE", message=message)
 
 
 def _start_update_id(fill: StartFill) -> str:
@@ -208,7 +231,7 @@ class ClientTemporalGateway:
             ]
             if not answers:
                 raise
-            return _together(answers)
+            return _together(command, answers)
 
     async def _resolve_return(
         self, run: str, command: ResolveCommand, update_id: str

@@ -161,17 +161,22 @@ class ResolveCommand:
     need: str = ""
     """What the order asked for when the person decided; empty when they did not say. Another need is not theirs."""
     refund_nos: tuple[str, ...] = ()
-    """Only for CASH_RETURNED: the refunds whose sum was counted out, these and no other; empty: the sum fits none."""
+    """Only for CASH_RETURNED: the refunds whose sum was counted out, as the person saw them; these and no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandAnswer:
-    """The answer to a person's command: done or refused, with the words to show."""
+    """The answer to a person's command: done or refused, with the words to show.
+
+    `returned` are the refunds that were settled by cash handed back, `returned_fen` is their sum.
+    """
 
     ok: bool
     status: OrderStatus | None
     code: str = ""
     message: str = ""
+    returned: tuple[str, ...] = ()
+    returned_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,9 +86,10 @@ class RefundDesk:
         return {number: one for number, one in self._waiting.items() if one.reason == need}
 
     def _retry_asked(self, command: ResolveCommand) -> CommandAnswer:
-        free = self._of_kind(held=False)
+        """Ask the channel again for the refunds that the person was asked about; cash is not asked of any channel."""
+        free = {n: one for n, one in self._of_kind(held=False).items() if not one.is_cash}
         asked = {number: one for number, one in self._asked(command).items() if number in free}
-        return self._go_on(asked or free, command)
+        return self._go_on(asked or ({} if command.need else free), command)
 
     def _of_kind(self, *, held: bool) -> dict[str, Waiting]:
         """Return the waiting refunds that are held, or that are not: no decision about one kind moves the other."""
@@ -101,27 +102,29 @@ class RefundDesk:
     async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
         """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too.
 
-        Only of the refunds whose sum the person saw, as far as they run here: all of them or none.
+        Only of the refunds that the person saw, as far as they run here: all of them or none.
         """
         waiting = self._asked(command)
         named = [number for number in command.refund_nos if self._has_all or number in self._numbers]
-        if not command.refund_nos or any(number not in waiting for number in named):
+        if not named or not self._waiting:
+            return self._answer("NOT_WAITING", "订单没有等待此项处理")
+        if any(number not in waiting for number in named):
             return self._answer("CHANGED", "应退金额已变化，请刷新后核对")
         asked = {number: waiting[number] for number in named}
-        if not asked or any(one.kind not in _NEVER_BY_CHANNEL for one in asked.values()):
+        if any(one.kind not in _NEVER_BY_CHANNEL for one in asked.values()):
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
         if command.by_cashier and not all(one.is_cash for one in asked.values()):
             return self._answer("MANAGER_NEEDED", "渠道退款改退现金，须由站长处理")
         for number, one in asked.items():
             if not one.is_cash and not await self._is_never_paid(number, one):
                 return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        free = [number for number in asked if number not in self._handed_back]
-        if not free:
+        if any(number in self._handed_back for number in asked):
             return self._answer("ALREADY_DONE", "已由他人处理")
-        if any(self._waiting.get(number) is not asked[number] for number in free):
+        if any(self._waiting.get(number) is not one for number, one in asked.items()):
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        self._handed_back |= dict.fromkeys(free, (command.actor, command.note))
-        return self._answer()
+        self._handed_back |= dict.fromkeys(asked, (command.actor, command.note))
+        returned_fen = sum(one.request.refund_fen for one in asked.values())
+        return replace(self._answer(), returned=tuple(asked), returned_fen=returned_fen)
 
     async def _is_never_paid(self, number: str, one: Waiting) -> bool:
         """Ask the channel once more: a person counts out the sum of all these refunds, so each of them has to be sure."""

@@ -12,7 +12,9 @@ from starlette_admin.exceptions import ActionFailed
 from api.approval import Approver, needs_approval
 from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, money_text
 from api.console.person import person_of
+from api.schemas.common import MOST_REFUNDS, REFUND_NO_PATTERN
 from contracts.fill import CommandAnswer, ResolveAction
+from db.repositories.asked import Asked
 from db.tables.order import FuelOrder
 from domain.order import FillMode, OrderStatus
 
@@ -21,6 +23,7 @@ MAX_YUAN_DIGITS = 7
 MAX_LOGIN, MAX_PASSWORD = 64, 128
 _YUAN = re.compile(rf"\d{{1,{MAX_YUAN_DIGITS}}}(\.\d{{1,2}})?", re.ASCII)
 _NEED = re.compile(r"[a-z_]{1,64}", re.ASCII)
+_REFUND_NO = re.compile(REFUND_NO_PATTERN, re.ASCII)
 CANCEL_REASONS = ("顾客放弃加注", "重复下单", "试机加注", "顾客驶离未付款", "设备故障")
 _A = ResolveAction
 _CHARGE = (_A.CHARGE_DEVICE_AMOUNT, _A.CHARGE_AMOUNT)
@@ -108,7 +111,7 @@ def cancel_form(request: Request, order: FuelOrder) -> str:
 
 def resolve_form(request: Request, order: FuelOrder) -> str:
     """Return the form of a decision: only the actions that the person's role may choose."""
-    person = person_of(request)
+    person, asked = person_of(request), asked_about(request, order)
     need = order.needs_person
     fitting = [a for a in _DECISIONS.get(need, tuple(RESOLVE)) if person.may_resolve_by(a, need)]
     choices = Markup("").join(
@@ -117,7 +120,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
     amount = _AMOUNT_FIELD if ResolveAction.CHARGE_AMOUNT in fitting else Markup("")
     return Markup(
         """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>{first_look}
-        <input type="hidden" name="need" value="{need}"><input type="hidden" name="returned_fen" value="{fen}">
+        <input type="hidden" name="need" value="{need}"><input type="hidden" name="refunds" value="{refunds}">
         <label class="form-label mt-3">处理方式</label>
         <select class="form-select" name="action" required>{first}{choices}</select>{amount}
         <label class="form-label mt-3">处理说明（必填）</label>
@@ -127,7 +130,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         what=what_to_decide(request, order),
         first_look=_LOOK_FIRST if need in _MAY_BE_RETURNED_ELSEWHERE and len(fitting) > 1 else "",
         need=need,
-        fen=request.state.amounts.get(order.order_no, 0),
+        refunds=",".join(one.out_refund_no for one in asked.refunds) if asked else "",
         first=_first_choice(len(fitting)),
         choices=choices,
         amount=amount,
@@ -151,8 +154,14 @@ def what_to_decide(request: Request, order: FuelOrder) -> str:
 
 def amount_text(request: Request, order: FuelOrder) -> str:
     """Return the amount that the person has to decide about, as the view looked it up; empty when there is none."""
-    amounts: dict[str, int] = request.state.amounts
-    return money_text(amounts[order.order_no]) if order.order_no in amounts else ""
+    asked = asked_about(request, order)
+    return money_text(asked.fen) if asked else ""
+
+
+def asked_about(request: Request, order: FuelOrder) -> Asked | None:
+    """Return what the person has to decide about, as the view looked it up; None when it is no amount."""
+    found: dict[str, Asked] = request.state.asked
+    return found.get(order.order_no)
 
 
 def fen_of_yuan(text: str) -> int:
@@ -198,11 +207,7 @@ def read_received(form: FormData) -> int:
 
     Raises ActionFailed when it is no amount.
     """
-    return _read_fen(form, "received_fen")
-
-
-def _read_fen(form: FormData, name: str) -> int:
-    text = str(form.get(name) or "")
+    text = str(form.get("received_fen") or "")
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_YUAN_DIGITS + 2):
         raise ActionFailed("金额无效，请刷新页面后重试。")
     return int(text)
@@ -210,16 +215,16 @@ def _read_fen(form: FormData, name: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a person decided, about the need that their form showed; amounts in fen.
+    """What a person decided, about the need that their form showed.
 
-    `charge_fen` is what they typed where a charge is needed, `returned_fen` what the form said was to be handed back.
+    `amount_fen` is what they typed where one is needed; `refund_nos` are the refunds whose sum they handed back.
     """
 
     action: ResolveAction
     note: str
     need: str
-    charge_fen: int | None = None
-    returned_fen: int | None = None
+    amount_fen: int | None = None
+    refund_nos: tuple[str, ...] = ()
 
 
 def read_decision(form: FormData) -> Decision:
@@ -238,9 +243,17 @@ def read_decision(form: FormData) -> Decision:
         action=action,
         note=read_words(form, "note", "处理说明"),
         need=need,
-        charge_fen=fen_of_yuan(typed) if action is ResolveAction.CHARGE_AMOUNT else None,
-        returned_fen=_read_fen(form, "returned_fen") if action is ResolveAction.CASH_RETURNED else None,
+        amount_fen=fen_of_yuan(typed) if action is ResolveAction.CHARGE_AMOUNT else None,
+        refund_nos=_read_refunds(form) if action is ResolveAction.CASH_RETURNED else (),
     )
+
+
+def _read_refunds(form: FormData) -> tuple[str, ...]:
+    """Return the refunds that the form showed the sum of. Raises ActionFailed when there is none or it is no list."""
+    numbers = str(form.get("refunds") or "").split(",")
+    if len(numbers) > MOST_REFUNDS or not all(_REFUND_NO.fullmatch(one) for one in numbers):
+        raise ActionFailed("请刷新页面后重试。")
+    return tuple(dict.fromkeys(numbers))
 
 
 def answer_text(answer: CommandAnswer) -> str:

@@ -21,7 +21,7 @@ from api.console.ports import ConsoleDeps
 from api.console.scope import at_stations_of, stations_of
 from api.console.views.base import in_thread
 from api.console.views.orders import waiting_text
-from db.repositories.asked import amounts_asked
+from db.repositories.asked import Asked, asked_of
 from db.tables.order import FuelOrder
 from db.tables.station import Station
 from domain.order import OrderStatus
@@ -83,13 +83,13 @@ def figures_for(db: Session, person: Person, now: datetime) -> Figures:
         attention=db.execute(select(count).where(mine, attention)).scalar_one(),
         stations=len(stations),
         stations_online=sum(is_online(links.get(code), now) for code in stations),
-        unpaid_rows=_waiting(db, for_money, {o.order_no: o.charge_fen for o in for_money}, now),
-        attention_rows=_waiting(db, for_people, amounts_asked(db, for_people), now),
+        unpaid_rows=_waiting(db, for_money, {o.order_no: Asked(o.charge_fen) for o in for_money}, now),
+        attention_rows=_waiting(db, for_people, asked_of(db, for_people), now),
     )
 
 
 def _waiting(
-    db: Session, orders: Sequence[FuelOrder], amounts: dict[str, int], now: datetime
+    db: Session, orders: Sequence[FuelOrder], asked: dict[str, Asked], now: datetime
 ) -> tuple[Waiting, ...]:
     names = look_up(db, orders)
     return tuple(
@@ -99,7 +99,7 @@ def _waiting(
             station=names["station"].get(order.station_id, ""),
             what=labels.ATTENTION.get(order.needs_person, order.needs_person)
             or f"{names['product'].get(order.product_id, '')} {amount_with_unit(order.quantity_milli, order.unit)}",
-            amount=money_text(amounts[order.order_no]) if order.order_no in amounts else "",
+            amount=money_text(asked[order.order_no].fen) if order.order_no in asked else "",
             waiting=waiting_text(order.created_at, now),
         )
         for order in orders

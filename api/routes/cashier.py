@@ -1,5 +1,6 @@
 """The counter: what waits for money, what waits for a person, and the commands of a cashier."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -16,7 +17,7 @@ from api.schemas.common import OrderNo
 from api.schemas.orders import CancelBody, CashBody, CommandOut, OrdersOut, ResolveBody
 from contracts.fill import ResolveAction, ResolveCommand
 from db.repositories import views
-from db.repositories.asked import amounts_asked, refunds_of_sum
+from db.repositories.asked import Asked, asked_of, sum_of_refunds
 from domain.order import OrderStatus
 
 router = APIRouter(prefix="/v1/cashier", tags=["收银台"])
@@ -42,24 +43,35 @@ async def attention(services: ServicesDep, principal: Reader) -> OrdersOut:
 async def _list(services: Services, principal: Principal, **filters: Any) -> OrdersOut:
     scope = scope_of(principal)
 
-    def look(conn: Connection) -> tuple[list[views.OrderRow], dict[str, int]]:
+    def look(conn: Connection) -> tuple[list[views.OrderRow], dict[str, Asked]]:
         rows = views.orders(conn, scope, limit=LIST_LIMIT, **filters)
-        return rows, amounts_asked(conn, rows)
+        return rows, asked_of(conn, rows)
 
     rows, asked = await services.db.read(look)
-    return OrdersOut(orders=[order_out(r, principal, asked_fen=asked.get(r.order_no)) for r in rows])
+    return OrdersOut(orders=[order_out(r, principal, asked=asked.get(r.order_no)) for r in rows])
 
 
 async def _prepare(
-    services: Services, principal: Principal, command: str, key: str, order_no: str, body: BaseModel
+    services: Services,
+    principal: Principal,
+    command: str,
+    key: str,
+    order_no: str,
+    body: BaseModel,
+    admit: Callable[[Connection], None] = lambda _conn: None,
 ) -> str:
-    """Return the update id of a command to an order of the caller's stations; raises ProblemError 404, 422."""
+    """Return the update id of a command to an order of the caller's stations; raises ProblemError 404, 422.
+
+    Also what `admit` raises for a command that comes for the first time.
+    """
     scope, now = scope_of(principal), services.now()
 
     def prepare(conn: Connection) -> str:
         if views.order_by_no(conn, order_no, scope) is None:
             raise not_found("没有这个订单")
-        return bind(conn, principal, command, key, order_no=order_no, body=body, now=now)
+        return bind(
+            conn, principal, command, key, order_no=order_no, body=body, now=now, admit=lambda: admit(conn)
+        )
 
     return await services.db.run(prepare)
 
@@ -98,12 +110,15 @@ async def resolve(
     if not may_resolve(principal.role, body.action):
         raise ProblemError(403, "forbidden", "没有权限", "请站长处理")
     _check_said(body)
-    update_id = await _prepare(services, principal, "resolve", key, order_no, body)
     returned = body.action is ResolveAction.CASH_RETURNED
-    refunds: tuple[str, ...] = ()
-    if returned:
-        seen = (order_no, body.need, body.amount_fen)
-        refunds = await services.db.read(lambda conn: refunds_of_sum(conn, *seen))
+
+    def admit(conn: Connection) -> None:
+        if returned and sum_of_refunds(conn, order_no, set(body.refund_nos)) != body.amount_fen:
+            raise ProblemError(
+                409, "changed", "应退金额已变化", "refund_nos 的金额合计与 amount_fen 不符，请重新读取订单"
+            )
+
+    update_id = await _prepare(services, principal, "resolve", key, order_no, body, admit)
     command = ResolveCommand(
         actor=principal.subject,
         action=body.action,
@@ -111,7 +126,7 @@ async def resolve(
         amount_fen=None if returned else body.amount_fen,
         by_cashier=principal.role is Role.CASHIER,
         need=body.need,
-        refund_nos=refunds,
+        refund_nos=tuple(body.refund_nos) if returned else (),
     )
     return command_out(await services.commands.resolve(order_no, command, update_id))
 
@@ -121,7 +136,15 @@ def _check_said(body: ResolveBody) -> None:
     if body.amount_fen is not None and body.action not in _WITH_AMOUNT:
         words = "只有 charge_amount 和 cash_returned 才填写 amount_fen"
         raise ProblemError(422, "amount_unexpected", "不需要金额", words)
+    if body.action is ResolveAction.CHARGE_AMOUNT and body.amount_fen is None:
+        raise ProblemError(
+            422, "amount_missing", "缺少金额", "charge_amount 须填写 amount_fen：核定的应收金额"
+        )
     if body.action is not ResolveAction.CASH_RETURNED:
+        if body.refund_nos:
+            raise ProblemError(
+                422, "refunds_unexpected", "不需要退款单号", "只有 cash_returned 才填写 refund_nos"
+            )
         return
     if not body.need:
         words = "退现金须填写 need：处理时看到的订单待处理原因"
@@ -129,3 +152,6 @@ def _check_said(body: ResolveBody) -> None:
     if body.amount_fen is None:
         words = "退现金须填写 amount_fen：已点给顾客的金额，即订单的 asked_fen"
         raise ProblemError(422, "amount_missing", "缺少金额", words)
+    if not body.refund_nos:
+        words = "退现金须填写 refund_nos：订单 asked_refunds 中各笔的 out_refund_no"
+        raise ProblemError(422, "refunds_missing", "缺少退款单号", words)

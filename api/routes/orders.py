@@ -26,7 +26,7 @@ from api.schemas.orders import (
     StoryLineOut,
 )
 from db.repositories import views
-from db.repositories.asked import amounts_asked
+from db.repositories.asked import Asked, asked_of
 from domain.order import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["订单"])
@@ -52,21 +52,25 @@ def waits_of(principal: Principal) -> int:
     return 20 if principal.role is Role.DRIVER else 200
 
 
+def _asked(conn: Connection, principal: Principal, rows: list[views.OrderRow]) -> dict[str, Asked]:
+    """Return what staff are asked to decide about; nobody else is told."""
+    return asked_of(conn, [row for row in rows if row.needs_person]) if principal.role in STAFF else {}
+
+
 async def read_order(services: Services, principal: Principal, order_no: str, mine: str = "") -> OrderOut:
     """Return an order that the caller may see; raises ProblemError 404 otherwise."""
     scope = scope_of(principal)
 
-    def look(conn: Connection) -> tuple[views.OrderRow, int | None] | None:
+    def look(conn: Connection) -> tuple[views.OrderRow, Asked | None] | None:
         row = views.order_by_no(conn, order_no, scope)
         if row is None:
             return None
-        asked = amounts_asked(conn, [row]) if row.needs_person and principal.role in STAFF else {}
-        return row, asked.get(order_no)
+        return row, _asked(conn, principal, [row]).get(order_no)
 
     found = await services.db.read(look)
     if found is None:
         raise not_found("没有这个订单")
-    return order_out(found[0], principal, mine=mine, asked_fen=found[1])
+    return order_out(found[0], principal, mine=mine, asked=found[1])
 
 
 async def wait_for_order(
@@ -112,14 +116,15 @@ async def my_orders(
     """Return a page of the driver's orders (staff: of their stations), newest first."""
     scope = scope_of(principal)
     before = read_cursor(cursor) if cursor else None
-    rows = await services.db.read(
-        lambda conn: views.orders(
-            conn, scope, status=status, station_code=station, before=before, limit=limit + 1
-        )
-    )
+
+    def look(conn: Connection) -> tuple[list[views.OrderRow], dict[str, Asked]]:
+        rows = views.orders(conn, scope, status=status, station_code=station, before=before, limit=limit + 1)
+        return rows, _asked(conn, principal, rows[:limit])
+
+    rows, asked = await services.db.read(look)
     page = rows[:limit]
     return OrdersOut(
-        orders=[order_out(r, principal) for r in page],
+        orders=[order_out(r, principal, asked=asked.get(r.order_no)) for r in page],
         next_cursor=cursor_of(page[-1]) if len(rows) > limit else "",
     )
 

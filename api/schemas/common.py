@@ -16,6 +16,12 @@ OrderNo = Annotated[str, Path(pattern=r"^[PS][A-Z2-7]{21}$", examples=["PABCDEFG
 Reason = Annotated[str, Field(min_length=2, max_length=200, pattern=r"\S", examples=["顾客已离开"])]
 
 
+REFUND_NO_PATTERN = r"^[0-9A-Za-z-]{1,64}$"
+RefundNo = Annotated[str, Field(pattern=REFUND_NO_PATTERN)]
+MOST_REFUNDS = 300
+"""More than the payments that an order may ask for, each returned twice."""
+
+
 class Body(BaseModel):
     """A request body."""
 

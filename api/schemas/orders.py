@@ -6,7 +6,17 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from api.approval import Approver
-from api.schemas.common import Answer, Body, Fen, NozzleNo, PositiveFen, Reason, StationCode
+from api.schemas.common import (
+    MOST_REFUNDS,
+    Answer,
+    Body,
+    Fen,
+    NozzleNo,
+    PositiveFen,
+    Reason,
+    RefundNo,
+    StationCode,
+)
 from contracts.fill import PayState, ResolveAction
 from domain.payment import PayMethod
 
@@ -102,17 +112,37 @@ class CancelBody(Body):
 
 
 class ResolveBody(Body):
-    """A person's decision; `amount_fen` only with `charge_amount` (the charge) and `cash_returned` (what was counted out).
+    """A person's decision about what the order asks for (`needs_person`).
 
-    `need` is the order's `needs_person` that the person saw; when the order asks for something else by now, nothing
-    is done (409 `changed`). `cash_returned` must say both, as the order showed them (`needs_person`, `asked_fen`):
-    that cash is counted out already.
+    Which action fits which need: `charge_device_amount`, `charge_amount` a sale in question (`amount_mismatch`,
+    `price_mismatch`, `synthesised`, `unexpected`, `unit_mismatch`, `zero_amount`, `out_of_range`, `sale_key_taken`);
+    `collect_cash`, `write_off` a `shortfall`; `cash_returned` a `return_cash`, `refund_closed` or `refund_rejected`;
+    `retry_refund` any `refund_...` that stands still; `release_held` a `payment_amount_mismatch`;
+    `nothing_dispensed` a `dispenser_unanswered` or `fill_not_reported`. When the order asks for something else by
+    now, nothing is done (409 `changed`); when it waits for no such decision, 409 `not_waiting`.
     """
 
     action: ResolveAction = Field(examples=[ResolveAction.CASH_RETURNED])
     note: Reason
-    amount_fen: Fen | None = None
-    need: str = Field(default="", max_length=64, pattern=r"^[a-z_]*$", examples=["return_cash"])
+    amount_fen: Fen | None = Field(
+        default=None,
+        description="fen; required for `charge_amount`: the charge; and for `cash_returned`: what was counted out, the"
+        " order's `asked_fen`; refused for every other action",
+        examples=[2950],
+    )
+    need: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^[a-z_]*$",
+        description="the order's `needs_person` as the person saw it; required for `cash_returned`",
+        examples=["return_cash"],
+    )
+    refund_nos: list[RefundNo] = Field(
+        default=[],
+        max_length=MOST_REFUNDS,
+        description="required for `cash_returned`: the `out_refund_no` of each of the order's `asked_refunds`, whose sum is"
+        " `amount_fen`; these are settled and no other, all of them or none",
+    )
 
 
 class CommandOut(Answer):
@@ -123,6 +153,13 @@ class CommandOut(Answer):
     status_text: str = ""
     code: str = ""
     message: str = ""
+
+
+class AskedRefundOut(Answer):
+    """A refund that a person decides about; amount in fen."""
+
+    out_refund_no: str
+    amount_fen: int
 
 
 class OrderOut(Answer):
@@ -153,9 +190,16 @@ class OrderOut(Answer):
     surplus_fen: int
     shortfall_fen: int
     end_reason: str = ""
-    needs_person: str = ""
+    needs_person: str = Field(
+        default="",
+        description="why a person has to decide (staff only; empty: nobody has to); operations.md lists the reasons",
+        examples=["return_cash"],
+    )
     asked_fen: int | None = Field(
         default=None, description="what a person is to decide about, collect or hand back", examples=[2950]
+    )
+    asked_refunds: list[AskedRefundOut] = Field(
+        default=[], description="the refunds that `asked_fen` is the sum of"
     )
     notice: str = Field(default="", examples=["已由其他终端支付"])
     created_at: datetime

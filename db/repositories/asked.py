@@ -2,7 +2,7 @@
 each reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -20,28 +20,37 @@ _MONEY_GOES_BACK = frozenset({*NEED_OF_REFUND.values(), REFUND_SLOW, RETURN_CASH
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRefunds:
-    """The refunds that a need is about, and their sum in fen: what a person counts out, or sends again."""
+class AskedRefund:
+    """One refund that a need is about; amount in fen."""
 
-    numbers: tuple[str, ...] = ()
-    fen: int = 0
+    out_refund_no: str
+    amount_fen: int
 
 
-def amounts_asked(db: Connection | Session, orders: Sequence[FuelOrder | OrderRow]) -> dict[str, int]:
-    """Return the amount in fen by order number; an order that waits for something else than money is left out."""
-    found = {o.order_no: o.shortfall_fen for o in orders if o.needs_person == "shortfall"}
-    found |= {o.order_no: o.charge_fen for o in orders if o.needs_person == "unpaid_too_long"}
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person decides about: an amount in fen, and the refunds that it is the sum of, where it is one."""
+
+    fen: int
+    refunds: tuple[AskedRefund, ...] = ()
+
+
+def asked_of(db: Connection | Session, orders: Sequence[FuelOrder | OrderRow]) -> dict[str, Asked]:
+    """Return what is asked by order number; an order that waits for something else than money is left out."""
+    found = {o.order_no: Asked(o.shortfall_fen) for o in orders if o.needs_person == "shortfall"}
+    found |= {o.order_no: Asked(o.charge_fen) for o in orders if o.needs_person == "unpaid_too_long"}
     returning = {o.order_no: o.needs_person for o in orders if o.needs_person in _MONEY_GOES_BACK}
-    found |= {order_no: asked.fen for order_no, asked in refunds_asked(db, returning).items()}
-    return {order_no: fen for order_no, fen in found.items() if fen > 0}
+    for order_no, refunds in refunds_asked(db, returning).items():
+        found[order_no] = Asked(sum(one.amount_fen for one in refunds), refunds)
+    return {order_no: asked for order_no, asked in found.items() if asked.fen > 0}
 
 
-def refunds_asked(db: Connection | Session, needs: Mapping[str, str]) -> dict[str, AskedRefunds]:
-    """Return what each order's need is about: only the refunds that stand so, each under its latest number.
+def refunds_asked(db: Connection | Session, needs: Mapping[str, str]) -> dict[str, tuple[AskedRefund, ...]]:
+    """Return the refunds that each order's need is about: only those that stand so, each under its latest number.
 
     A sum of everything that is open would have cash handed out that a channel pays too.
     """
-    found = dict.fromkeys(needs, AskedRefunds())
+    found: dict[str, tuple[AskedRefund, ...]] = dict.fromkeys(needs, ())
     if not needs:
         return found
     query = (
@@ -61,17 +70,17 @@ def refunds_asked(db: Connection | Session, needs: Mapping[str, str]) -> dict[st
     for row in rows:
         stands = _need_of(RefundKind(row.status), PayMethod(row.method))
         if row.out_refund_no in latest and needs[row.order_no] == stands:
-            so_far = found[row.order_no]
-            found[row.order_no] = AskedRefunds(
-                (*so_far.numbers, row.out_refund_no), so_far.fen + row.amount_fen
-            )
+            found[row.order_no] += (AskedRefund(row.out_refund_no, row.amount_fen),)
     return found
 
 
-def refunds_of_sum(db: Connection | Session, order_no: str, need: str, fen: int | None) -> tuple[str, ...]:
-    """Return the refunds that a sum counted out settles; none when that is not, or no longer, what the need is about."""
-    asked = refunds_asked(db, {order_no: need})[order_no]
-    return asked.numbers if asked.fen == fen else ()
+def sum_of_refunds(db: Connection | Session, order_no: str, numbers: Collection[str]) -> int | None:
+    """Return the sum in fen of refunds of one order, whatever became of them; None when one is not the order's."""
+    query = select(col(Refund.amount_fen)).where(
+        col(Refund.order_no) == order_no, col(Refund.out_refund_no).in_(numbers)
+    )
+    amounts = db.execute(query).scalars().all()
+    return sum(amounts) if len(amounts) == len(numbers) else None
 
 
 def _need_of(kind: RefundKind, method: PayMethod) -> str:

@@ -72,6 +72,7 @@ def test_counter_start_with_cash_and_the_rest_handed_back(running: Running) -> N
         "note": "已退顾客现金 29.50 元",
         "need": "return_cash",
         "amount_fen": 2_950,
+        "refund_nos": [one["out_refund_no"] for one in waiting["asked_refunds"]],
     }
     assert running.driver().line.call("POST", resolve, body, new_key())[0] == 403
     status, told = cashier.line.call("POST", resolve, body | {"amount_fen": 2_951}, new_key())

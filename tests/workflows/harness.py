@@ -280,9 +280,8 @@ class Harness:
     def counted_out(self, order_no: str, need: str = "") -> tuple[str, ...]:
         """Return the refunds that an order asks cash for now, or under a need."""
         with self.engine.connect() as db:
-            return refunds_asked(db, {order_no: need or self.order(order_no)["needs_person"]})[
-                order_no
-            ].numbers
+            asked = refunds_asked(db, {order_no: need or self.order(order_no)["needs_person"]})
+        return tuple(one.out_refund_no for one in asked[order_no])
 
     async def _update(self, handle: Handle, name: str, command: Any, answer: type[Answer]) -> Answer:
         """Send an update by its name, each under an id of its own."""

@@ -184,48 +184,6 @@ async def test_cash_for_the_closed_refunds_of_two_runs_settles_both(harness: Har
     assert harness.balance("2040", order_no) == 0
 
 
-async def test_cash_counted_out_settles_the_refunds_that_were_seen_and_no_later_one(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the form and the click a second refund is closed: its money is not on the counter."""
-    monkeypatch.setattr(policy, "NEED_LOOK_LADDER", (timedelta(milliseconds=300),))
-    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
-    harness.channel.refunds_to_close = 2
-    first = await give_back(harness, order_no, one)
-    await closed_refunds(harness, order_no, 1)
-    seen = harness.counted_out(order_no, "refund_closed")
-    second = await give_back(harness, order_no, two)
-    await closed_refunds(harness, order_no, 2)
-    both = harness.counted_out(order_no, "refund_closed")
-    assert (len(seen), len(both)) == (1, 2)
-    assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed", seen)).ok
-    assert await first.result() == "returned"
-    assert harness.balance("2040", order_no) == -14_700, "the second is still owed"
-    rest = tuple(number for number in both if number not in seen)
-    command = ResolveCommand(
-        actor="staff:1",
-        action=ResolveAction.CASH_RETURNED,
-        note="已核对",
-        need="refund_closed",
-        refund_nos=rest,
-    )
-    await harness.until(order_no, "completed", needs="refund_closed")
-    assert (await ClientTemporalGateway(harness.client).resolve(order_no, command, "rest")).ok
-    assert await second.result() == "returned"
-    assert harness.balance("2040", order_no) == 0
-
-
-async def test_a_sum_that_is_no_longer_owed_hands_nothing_back(harness: Harness) -> None:
-    order_no, handle = await rest_that_waits(harness, RefundKind.REJECTED)
-    seen = harness.counted_out(order_no)
-    for counted in ((), (*seen, f"{seen[0]}-2"), ("unknown",)):
-        refused = await harness.resolve(handle, ResolveAction.CASH_RETURNED, refund_nos=counted)
-        assert (refused.code, refused.message) == ("CHANGED", "应退金额已变化，请刷新后核对")
-    assert harness.balance("1010.cash", order_no) == 0
-    assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED, refund_nos=seen)).ok
-    assert (await handle.result()).status == "completed"
-
-
 def test_a_cashier_may_not_release_held_money() -> None:
     release = ResolveAction.RELEASE_HELD
     allowed = {role for role in Role if may_resolve(role, release)}
@@ -264,28 +222,6 @@ async def test_a_repeated_decision_gets_its_first_answer_from_an_ended_return_ru
     assert await run.result() == "returned"
     await asyncio.sleep(1.5)
     assert await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed") == first
-
-
-async def test_cash_of_two_runs_of_which_one_is_not_sure_is_not_told_as_done(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
-    harness.channel.refunds_to_close = 2
-    runs = [await give_back(harness, order_no, number) for number in (one, two)]
-    await closed_refunds(harness, order_no, 2)
-    ask = harness.channel.query_refund
-
-    def query_refund(request: RefundRequest) -> RefundOutcome:
-        if request.out_trade_no == two:
-            return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
-        return ask(request)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(harness.channel, "query_refund", query_refund)
-        answer = await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")
-    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
-    assert "只登记了一部分" in answer.message
-    await runs[1].terminate("end of the test")
 
 
 async def test_a_slow_refund_of_one_run_hides_no_closed_one_of_another(

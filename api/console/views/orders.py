@@ -31,8 +31,8 @@ from api.console.ports import CommandUnavailableError, ConsoleDeps
 from api.console.scope import at_stations_of
 from api.console.story import tell
 from api.console.views.base import ConsoleView, in_thread
-from contracts.fill import CommandAnswer, ResolveAction, ResolveCommand
-from db.repositories.asked import amounts_asked, refunds_of_sum
+from contracts.fill import CommandAnswer, ResolveCommand
+from db.repositories.asked import asked_of, sum_of_refunds
 from db.tables.order import FuelOrder
 from db.tables.station import Nozzle
 from domain.ids import fill_workflow_id
@@ -83,7 +83,7 @@ class OrderRows(ConsoleView):
     async def prepare(self, request: Request, rows: Sequence[Any]) -> None:
         """Look up names and what people have to decide about; for the page of one order also its story and facts."""
         await super().prepare(request, rows)
-        request.state.amounts = await in_thread(request, lambda db: amounts_asked(db, rows))
+        request.state.asked = await in_thread(request, lambda db: asked_of(db, rows))
         if request.state.action == RequestAction.DETAIL and len(rows) == 1:
             story = await in_thread(request, lambda db: tell(db, rows[0]))
             request.state.story = story
@@ -171,15 +171,14 @@ class OrderRows(ConsoleView):
         decision, person = actions.read_decision(await request.form()), person_of(request)
         if not person.may_resolve_by(decision.action, decision.need):
             raise ActionFailed("您的角色无权选择该处理方式，请联系站长。")
-        refunds: tuple[str, ...] = ()
-        if decision.action is ResolveAction.CASH_RETURNED:
-            seen = (str(pk), decision.need, decision.returned_fen)
-            refunds = await in_thread(request, lambda db: refunds_of_sum(db, *seen))
+        refunds = decision.refund_nos
+        if refunds and await in_thread(request, lambda db: sum_of_refunds(db, str(pk), refunds)) is None:
+            raise ActionFailed("请刷新页面后重试。")
         command = ResolveCommand(
             actor=person.actor,
             action=decision.action,
             note=decision.note,
-            amount_fen=decision.charge_fen,
+            amount_fen=decision.amount_fen,
             by_cashier=person.role is Role.CASHIER,
             need=decision.need,
             refund_nos=refunds,

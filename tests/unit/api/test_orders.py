@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from contracts.fill import CancelCommand, CashCommand, CommandAnswer, PayCommand, ResolveCommand
+from db.tables.payment import PaymentAttempt, Refund
+from domain.ids import out_refund_no, out_trade_no
 from domain.order import OrderStatus
 from tests.unit.api.world import PASSWORD, World
 
@@ -111,19 +113,59 @@ async def test_cash_that_was_handed_back_says_what_it_was_for(world: World, api:
     assert "need" in refused.json()["detail"]
     refused = await api.post(path, json=decision | {"need": "return_cash"}, headers=headers | world.key())
     assert (refused.status_code, refused.json()["code"]) == (422, "amount_missing")
-    with_amount = {"action": "retry_refund", "note": "再试一次", "amount_fen": 1}
-    refused = await api.post(path, json=with_amount, headers=headers | world.key())
-    assert (refused.status_code, refused.json()["code"]) == (422, "amount_unexpected")
+    told = decision | {"need": "return_cash", "amount_fen": 2_950}
+    for wrong, code in (
+        (told, "refunds_missing"),
+        ({"action": "retry_refund", "note": "再试一次", "amount_fen": 1}, "amount_unexpected"),
+        ({"action": "retry_refund", "note": "再试一次", "refund_nos": ["X"]}, "refunds_unexpected"),
+    ):
+        refused = await api.post(path, json=wrong, headers=headers | world.key())
+        assert (refused.status_code, refused.json()["code"]) == (422, code)
+    numbers = [_closed_refund(world, order_no, turn, fen) for turn, fen in enumerate((2_000, 950), 1)]
+    others = _closed_refund(world, world.add_order(), 1, 2_950)
+    for refunds, fen in ((numbers, 2_951), (numbers[:1], 2_950), ([others], 2_950), ([*numbers, "X"], 2_950)):
+        wrong = told | {"refund_nos": refunds, "amount_fen": fen}
+        refused = await api.post(path, json=wrong, headers=headers | world.key())
+        assert (refused.status_code, refused.json()["code"]) == (409, "changed"), (refunds, fen)
     for odd in ("Return Cash", "x" * 65):
         answer = await api.post(path, json=decision | {"need": odd}, headers=headers | world.key())
         assert answer.status_code == 422
     assert [c for number, c in world.temporal.commands if number == order_no] == []
-    told = decision | {"need": "return_cash", "amount_fen": 2_950}
+    told |= {"refund_nos": numbers}
     assert (await api.post(path, json=told, headers=headers | world.key())).status_code == 200
     without = {"action": "retry_refund", "note": "再试一次"}
     assert (await api.post(path, json=without, headers=headers | world.key())).status_code == 200
-    sent = [c.need for number, c in world.temporal.commands if number == order_no]
-    assert sent == ["return_cash", ""]
+    sent = [(c.need, c.refund_nos) for number, c in world.temporal.commands if number == order_no]
+    assert sent == [("return_cash", tuple(numbers)), ("", ())]
+
+
+async def test_staff_see_what_is_asked_and_a_driver_does_not(world: World, api: httpx.AsyncClient) -> None:
+    driver_id = world.add_driver()
+    order_no = world.add_order(needs_person="refund_closed", driver_id=driver_id)
+    number = _closed_refund(world, order_no, 1, 2_950)
+    asked = (2_950, [{"out_refund_no": number, "amount_fen": 2_950}])
+    staff = world.as_staff("cashier")
+    one = (await api.get(f"/v1/orders/{order_no}", headers=staff)).json()
+    listed = [
+        next(o for o in (await api.get(path, headers=staff)).json()["orders"] if o["order_no"] == order_no)
+        for path in ("/v1/orders", "/v1/cashier/attention")
+    ]
+    assert [(o["asked_fen"], o["asked_refunds"]) for o in (one, *listed)] == [asked] * 3
+    mine = (await api.get(f"/v1/orders/{order_no}", headers=world.as_driver(driver_id))).json()
+    assert (mine["needs_person"], mine["asked_fen"], mine["asked_refunds"]) == ("", None, [])
+
+
+def _closed_refund(world: World, order_no: str, turn: int, fen: int) -> str:
+    """Add a payment whose refund its channel closed; return the refund's number."""
+    trade, now = out_trade_no(order_no, turn), world.clock.now
+    paid: dict[str, Any] = {"method": "wechat_native", "amount_fen": fen, "status": "succeeded"}
+    facts: dict[str, Any] = {"out_trade_no": trade, "order_no": order_no, "created_at": now}
+    with world.session() as db:
+        db.add(PaymentAttempt(number=turn, command_id=trade, request_body="{}", **paid, **facts))
+        db.flush()
+        number = out_refund_no(trade, "surplus")
+        db.add(Refund(out_refund_no=number, amount_fen=fen, status="closed", reason="退回", **facts))
+    return number
 
 
 async def test_a_value_out_of_bounds_is_told_its_bound(world: World, api: httpx.AsyncClient) -> None:
