@@ -46,6 +46,8 @@ class DispenserConfig:
 
     `heartbeat_port` is where ours goes; 0: to where the device's heartbeat came from.
     `nozzle_out_bit`: 1 = a set Log_Noz_State bit means lifted (IFSF), 0 = the opposite (some Chinese boards).
+    `empty_buffer_acks`: the MS_ACKs by which it says that it has no such transaction (5 data refused, 6 no such
+    database); any other refusal means "not now", and nothing is released over what may lie there.
     """
 
     node: int
@@ -54,6 +56,7 @@ class DispenserConfig:
     tcp_port: int = 0
     heartbeat_port: int = 0
     nozzle_out_bit: int = 1
+    empty_buffer_acks: tuple[int, ...] = (5, 6)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,8 @@ class ClientConfig:
             _check(bool(fps) and len(set(fps)) == len(fps), "fuelling points are missing or repeat")
             _check(all(FIRST_FP <= fp <= LAST_FP for fp in fps), "fp is 33..36")
             _check(dispenser.nozzle_out_bit in (0, 1), "nozzle_out_bit is 0 or 1")
+            acks = dispenser.empty_buffer_acks
+            _check(bool(acks) and all(0 < ack < 256 for ack in acks), "empty_buffer_acks are MS_ACKs, 1..255")
             for point in dispenser.points:
                 numbers = [one.nozzle for one in point.nozzles]
                 _check(bool(numbers) and len(set(numbers)) == len(numbers), "nozzles are missing or repeat")

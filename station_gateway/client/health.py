@@ -27,6 +27,11 @@ SYNTHESISED = Counter(
 CLEARS_REFUSED = Counter(
     "jiazhu_station_clears_refused", "Transactions that a dispenser would not clear", ["node", "fp"]
 )
+BUFFERS_UNREADABLE = Counter(
+    "jiazhu_station_buffers_unreadable",
+    "Reads of a transaction buffer that a dispenser refused",
+    ["node", "fp"],
+)
 WAITING = Gauge("jiazhu_station_sales_waiting", "Sales in the outbox that the server has not acknowledged")
 ONLINE = Gauge("jiazhu_station_dispenser_online", "1 while the dispenser is connected and read", ["node"])
 

@@ -57,7 +57,7 @@ class Dispenser:
                 link=self.link,
                 outbox=outbox,
                 controller=self._controller,
-                out_bit=config.nozzle_out_bit,
+                device=config,
                 postpaid_release=station.postpaid_release,
                 settle_retry_s=station.settle_retry_s,
                 on_change=on_change,

@@ -15,18 +15,19 @@ from typing import Any
 import structlog
 
 from contracts.station import CommandResult, EndReason, PointReport, PointState, SaleRecord
-from station_gateway.client.health import CLEARS_REFUSED, SYNTHESISED, broken
+from station_gateway.client.buffer import TransactionBuffer
+from station_gateway.client.config import DispenserConfig
+from station_gateway.client.health import SYNTHESISED, broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
-    SALE_IDS,
     PointKey,
     content_of,
     sale_of_transaction,
     synthesised_sale,
     zero_sale,
 )
-from station_gateway.client.states import FLOWING, RELEASED, Found, lifted_nozzle
+from station_gateway.client.states import FLOWING, RELEASED, lifted_nozzle
 from station_gateway.client.totalisers import check_totals, read_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
@@ -37,16 +38,13 @@ from station_gateway.protocols.ifsf.ids import (
     TransactionState,
     point_state,
     sequence_of,
-    transaction_db,
 )
 from station_gateway.protocols.ifsf.messages import ACK_OK, Message, MessageType
-from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
+from station_gateway.protocols.ifsf.numbers import decode_scaled
 
 log = structlog.get_logger(__name__)
 
 SETTLE_TRIES = 3
-RECOVERY_LIMIT = 64
-"""More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
 
 
 class Point:
@@ -59,7 +57,7 @@ class Point:
         link: DispenserLink,
         outbox: Outbox,
         controller: bytes,
-        out_bit: int,
+        device: DispenserConfig,
         postpaid_release: bool,
         settle_retry_s: float,
         on_change: Callable[[], None],
@@ -77,11 +75,19 @@ class Point:
         self.ready = False
         self.lock = asyncio.Lock()
         self.now = now
-        self._out_bit = out_bit
+        self._out_bit = device.nozzle_out_bit
         self._postpaid_release = postpaid_release
         self._settle_retry_s = settle_retry_s
         self._on_change = on_change
         self._on_result = on_result
+        self._buffer = TransactionBuffer(
+            key=key,
+            link=link,
+            outbox=outbox,
+            store=self._store,
+            empty_acks=device.empty_buffer_acks,
+            retry_s=settle_retry_s,
+        )
         self._running: tuple[int, int] | None = None
         self._collecting: set[int] = set()
         self._expects_sale = False
@@ -179,14 +185,15 @@ class Point:
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
-            if await self._collect_all(recovered=True):
+            emptied = await self._buffer.empty(recovered=True)
+            if emptied:
                 await self._settle_opened()
             if self.opened is not None and not self.opened.confirmed and not self._is_at_rest:
                 self.confirm(self.opened.accepted)
             if self.state not in FLOWING:
                 await check_totals(self.key, self.link, self.outbox)
             self.ready = True
-            self._expects_sale = not self._is_at_rest or self.opened is not None
+            self._expects_sale = not emptied or not self._is_at_rest or self.opened is not None
         for sequence in tuple(self._collecting):
             self._spawn(self._collect_one(sequence))
         if self.state is PointState.CALLING:
@@ -211,7 +218,7 @@ class Point:
     async def _collect_one(self, sequence: int) -> None:
         try:
             async with self.lock:
-                await self._collect(sequence, recovered=False)
+                await self._buffer.collect(sequence, recovered=False)
         finally:
             self._collecting.discard(sequence)
         await self._settle()
@@ -223,45 +230,7 @@ class Point:
 
         False: it is not empty, so nothing may be released. Raises LinkError, IfsfError.
         """
-        return await self._collect_all(recovered=False)
-
-    async def _collect_all(self, *, recovered: bool) -> bool:
-        """Collect until the buffer is empty; then the next transaction of a release can only be its own."""
-        for _ in range(RECOVERY_LIMIT):
-            found = await self._collect(0, recovered=recovered)
-            if found is Found.NONE:
-                found = await self._collect_known(recovered=recovered)
-            if found is not Found.CLEARED:
-                return found is Found.NONE
-        return False
-
-    async def _collect_known(self, *, recovered: bool) -> Found:
-        """Read by its number what was stored and not cleared: a busy device also says that nothing is there."""
-        for sequence in self.outbox.uncleared_of(self.key.node, self.key.fp):
-            found = await self._collect(sequence, recovered=recovered)
-            if found is not Found.NONE:
-                return found
-            self.outbox.cleared(self.key.node, self.key.fp, sequence)
-        return Found.NONE
-
-    async def _collect(self, sequence: int, *, recovered: bool) -> Found:
-        """Read a transaction (0: the oldest unpaid), store it, clear it."""
-        answer = await self.link.read(transaction_db(self.key.fp, sequence), SALE_IDS)
-        values = answer.values() if answer.type is MessageType.ANSWER else {}
-        told = values.get(TransactionId.SEQUENCE)
-        real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
-        state = values.get(TransactionId.STATE, b"\0")[-1]
-        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
-            return Found.NONE
-        if not self.outbox.is_uncleared(self.key.node, self.key.fp, real, content_of(values)):
-            await self._store(real, values, recovered=recovered)
-        cleared = await self.link.write(transaction_db(self.key.fp, real), (TransactionId.CLEAR, b""))
-        if cleared.ack != ACK_OK:
-            CLEARS_REFUSED.labels(self.key.node, self.key.fp).inc()
-            log.warning("point.clear.refused", node=self.key.node, fp=self.key.fp, sequence=real)
-            return Found.STUCK
-        self.outbox.cleared(self.key.node, self.key.fp, real)
-        return Found.CLEARED
+        return await self._buffer.empty(recovered=False)
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
@@ -327,9 +296,10 @@ class Point:
 
         While the device keeps an older transaction, the order's own may lie behind it: then nothing ends.
         """
-        if await self._collect_all(recovered=False):
+        emptied = await self._buffer.empty(recovered=False)
+        if emptied:
             await self._settle_opened()
-        self._expects_sale = self.opened is not None
+        self._expects_sale = not emptied or self.opened is not None
 
     async def _settle_opened(self) -> None:
         """End the open authorisation of a point at rest that has no transaction for it.
@@ -341,7 +311,7 @@ class Point:
         if opened is None or not self._is_at_rest:
             return
         total = await self._settled_total(opened)
-        if self.opened is None:
+        if self.opened is None or not self._buffer.is_empty:
             return
         if total is not None and total == opened.total_before_milli:
             reason = EndReason.AUTHORISE_TIMEOUT if self._timed_out else EndReason.ZERO
@@ -359,8 +329,7 @@ class Point:
             if total is not None and total == opened.total_before_milli:
                 return total
             await asyncio.sleep(self._settle_retry_s)
-            await self._collect_all(recovered=False)
-            if self.opened is None:
+            if not await self._buffer.empty(recovered=False) or self.opened is None:
                 return None
         return await read_total(self.key, self.link, opened.nozzle)
 

@@ -14,9 +14,12 @@ class Found(StrEnum):
     """What reading a device's transaction buffer came to."""
 
     NONE = "none"
+    """The device says that there is nothing."""
     CLEARED = "cleared"
     STUCK = "stuck"
     """Stored here, but the device keeps it; what lies behind it cannot be read."""
+    BUSY = "busy"
+    """The device did not say what is there."""
 
 
 def lifted_nozzle(log_noz_state: bytes, *, out_bit: int, nozzles: Iterable[int]) -> int | None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from domain.quantity import Unit
-from station_gateway.client.config import NozzleConfig, PointConfig
+from station_gateway.client.config import DispenserConfig, NozzleConfig, PointConfig
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.point import Point
@@ -128,7 +128,7 @@ def point_of(device: Device, folder: Path) -> Point:
         link=device,
         outbox=Outbox(folder / "outbox.sqlite3"),
         controller=b"\2\1",
-        out_bit=1,
+        device=DispenserConfig(node=1, ip="127.0.0.1", points=()),
         postpaid_release=True,
         settle_retry_s=0.01,
         on_change=lambda: None,

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from contracts.station import CommandState
+from station_gateway.client.buffer import BUSY_TRIES
 from station_gateway.client.link import LinkError
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.messages import Message
-from tests.unit.station_gateway.hostile_device import IDLE, NOW, Device, point_of
+from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, Device, point_of
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales
 
 NEXT = (8, 5_000, 680, 1_034_010)
@@ -155,10 +156,15 @@ class BusyDevice(Device):
         return await super().read(database, ids)
 
 
+BUSY = [1, 2, BUSY_TRIES, 20]
+"""How many reads in a row are refused: fewer than are tried again, and more than anybody tries."""
+
+
 @pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("busy", BUSY)
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
-    tmp_path: Path, restarted: bool
+    tmp_path: Path, restarted: bool, busy: int
 ) -> None:
     device = BusyDevice()
     device.tells_total_after = False
@@ -168,15 +174,20 @@ async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
     device.clear_code = 2
     assert not await point.collect_unpaid()
     assert told(point) == [(7, None)]
-    device.busy = 1
-    await point.collect_unpaid()
+    device.busy = busy
+    assert not await point.collect_unpaid()
+    device.busy = busy
     point = await back(device, tmp_path, point, restarted=restarted)
-    await point.collect_unpaid()
+    assert not await point.collect_unpaid()
+    device.busy, device.clear_code = 0, 0
+    assert await point.collect_unpaid()
     assert told(point) == [(7, None)]
+    assert (device.buffer, point.outbox.uncleared_of(1, FP)) == ([], [])
 
 
 @pytest.mark.feature("003-D2")
-async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", BUSY)
+async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Path, busy: int) -> None:
     device = BusyDevice()
     device.tells_total_after = False
     device.total = None
@@ -185,10 +196,57 @@ async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Pa
     device.loses_clear = True
     with pytest.raises(LinkError):
         await point.collect_unpaid()
-    device.busy = 1
+    device.busy = busy
     point = await back(device, tmp_path, point, restarted=True)
-    await point.collect_unpaid()
+    device.busy = 0
+    assert await point.collect_unpaid()
     assert told(point) == [(7, None)]
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("busy", BUSY)
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_busy_device_is_not_released_over_an_older_sale(
+    tmp_path: Path, busy: int, stored: bool
+) -> None:
+    """A post-paid sale whose message was lost, or whose clear was refused: the next order must not be given its fuel."""
+    device = BusyDevice()
+    device.tells_total_after = False
+    device.total = None
+    point = await ready_point(device, tmp_path)
+    fills(device, OWN)
+    if stored:
+        device.clear_code = 2
+        assert not await point.collect_unpaid()
+        device.clear_code = 0
+    device.busy = busy
+    point.now = lambda: NOW + timedelta(minutes=5)
+    result = await authorise(point, "P9")
+    released = busy <= BUSY_TRIES
+    assert (result.state is CommandState.ACCEPTED) is released
+    device.busy = 0
+    if not released:
+        assert result.code == "FP_BUSY"
+        assert (await authorise(point, "P10")).state is CommandState.ACCEPTED
+    fills(device, NEXT)
+    await point._settle()
+    assert told(point) == [(7, None), (8, "P9" if released else "P10")]
+
+
+@pytest.mark.feature("003-D3")
+@pytest.mark.parametrize("busy", BUSY)
+async def test_an_order_is_not_ended_by_the_totaliser_while_the_device_does_not_tell_its_transactions(
+    tmp_path: Path, busy: int
+) -> None:
+    device = BusyDevice()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    fills(device, OWN)
+    device.busy = busy
+    await point.settle()
+    device.busy = 0
+    await point._settle()
+    assert [(one["q"], one["e"], one.get("o")) for one in sales(point)] == [(7, "normal", "P1")]
 
 
 @pytest.mark.feature("003-D2")

@@ -1,0 +1,111 @@
+"""A fuelling point's buffer of finished transactions: each is read, stored durably, and only then cleared.
+
+The buffer counts as empty only when the device says so itself: a device that is busy, or that keeps a transaction,
+has none of its orders released or ended over what may lie there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from typing import Protocol
+
+import structlog
+
+from station_gateway.client.health import BUFFERS_UNREADABLE, CLEARS_REFUSED
+from station_gateway.client.link import DispenserLink
+from station_gateway.client.outbox import Outbox
+from station_gateway.client.sales import SALE_IDS, PointKey, content_of
+from station_gateway.client.states import Found
+from station_gateway.protocols.ifsf.ids import TransactionId, TransactionState, sequence_of, transaction_db
+from station_gateway.protocols.ifsf.messages import ACK_OK, Message, MessageType
+from station_gateway.protocols.ifsf.numbers import bcd_to_int
+
+log = structlog.get_logger(__name__)
+
+RECOVERY_LIMIT = 64
+"""More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
+BUSY_TRIES = 3
+
+
+class Store(Protocol):
+    """Writes a transaction to the outbox, durably."""
+
+    def __call__(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> Awaitable[None]:
+        """Store the transaction with this number and these data. Raises LinkError, IfsfError."""
+        ...
+
+
+class TransactionBuffer:
+    """The transactions that a device keeps until they are cleared. The caller holds the point's lock."""
+
+    def __init__(
+        self,
+        *,
+        key: PointKey,
+        link: DispenserLink,
+        outbox: Outbox,
+        store: Store,
+        empty_acks: Collection[int],
+        retry_s: float,
+    ) -> None:
+        self._key, self._link, self._outbox, self._store = key, link, outbox, store
+        self._empty_acks, self._retry_s = empty_acks, retry_s
+        self.is_empty = False
+        """Whether the last `empty` ended with the device saying that nothing is left."""
+
+    async def empty(self, *, recovered: bool) -> bool:
+        """Collect until the device says that its buffer is empty; then a release's next transaction is its own.
+
+        False: something is left, or the device does not tell. Raises LinkError, IfsfError.
+        """
+        self.is_empty = False
+        busy = 0
+        for _ in range(RECOVERY_LIMIT):
+            found = await self.collect(0, recovered=recovered)
+            if found is Found.NONE:
+                found = await self._collect_known(recovered=recovered)
+            if found is Found.BUSY and busy < BUSY_TRIES:
+                busy += 1
+                await asyncio.sleep(self._retry_s)
+            elif found is not Found.CLEARED:
+                self.is_empty = found is Found.NONE
+                return self.is_empty
+        return False
+
+    async def _collect_known(self, *, recovered: bool) -> Found:
+        """Read by its number what was stored and not cleared, and forget it once the device says that it is gone."""
+        for sequence in self._outbox.uncleared_of(self._key.node, self._key.fp):
+            found = await self.collect(sequence, recovered=recovered)
+            if found is not Found.NONE:
+                return found
+            self._outbox.cleared(self._key.node, self._key.fp, sequence)
+        return Found.NONE
+
+    async def collect(self, sequence: int, *, recovered: bool) -> Found:
+        """Read a transaction (0: the oldest unpaid), store it, clear it. Raises LinkError, IfsfError."""
+        node, fp = self._key.node, self._key.fp
+        answer = await self._link.read(transaction_db(fp, sequence), SALE_IDS)
+        if answer.type is not MessageType.ANSWER:
+            return self._refused(answer)
+        values = answer.values()
+        told = values.get(TransactionId.SEQUENCE)
+        real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
+        state = values.get(TransactionId.STATE, b"\0")[-1]
+        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
+            return Found.NONE
+        if not self._outbox.is_uncleared(node, fp, real, content_of(values)):
+            await self._store(real, values, recovered=recovered)
+        cleared = await self._link.write(transaction_db(fp, real), (TransactionId.CLEAR, b""))
+        if cleared.ack != ACK_OK:
+            CLEARS_REFUSED.labels(node, fp).inc()
+            log.warning("point.clear.refused", node=node, fp=fp, sequence=real)
+            return Found.STUCK
+        self._outbox.cleared(node, fp, real)
+        return Found.CLEARED
+
+    def _refused(self, answer: Message) -> Found:
+        """Tell "no such transaction" from "not now": only the first one says that nothing is there."""
+        if answer.ack in self._empty_acks:
+            return Found.NONE
+        BUFFERS_UNREADABLE.labels(self._key.node, self._key.fp).inc()
+        log.warning("point.buffer.unreadable", node=self._key.node, fp=self._key.fp, ms_ack=answer.ack)
+        return Found.BUSY
