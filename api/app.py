@@ -10,7 +10,7 @@ from api import errors
 from api.access import route_access
 from api.auth.roles import Role
 from api.deps import ApiDeps, Services
-from api.errors import Problem
+from api.errors import MEDIA_TYPE, Problem
 from api.middleware import RequestMiddleware
 from api.routes import cashier, fills, health, identity, notify, orders, pages, stations, terminal
 
@@ -22,6 +22,7 @@ after a timeout send the same request with the same key. Refusals are problem de
 """
 _SANDBOX = "\n**Sandbox: the outside world is simulated, no money moves.**\n"
 
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _SCHEMES = {
     "bearer": {
         "type": "http",
@@ -50,6 +51,7 @@ def _document_access(app: FastAPI) -> None:
             return app.openapi_schema
         document = plain()
         document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        _tell_media_type(document)
         for one in register:
             for method in one.methods:
                 operation = document["paths"].get(one.path, {}).get(method.lower())
@@ -59,6 +61,16 @@ def _document_access(app: FastAPI) -> None:
         return document
 
     app.__dict__["openapi"] = documented
+
+
+def _tell_media_type(document: dict[str, Any]) -> None:
+    """Say of every refusal that it comes as problem JSON; FastAPI knows one media type only."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == _PROBLEM:
+                    content[MEDIA_TYPE] = content.pop("application/json")
 
 
 def _security(roles: frozenset[Role]) -> list[dict[str, list[str]]]:

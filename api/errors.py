@@ -38,6 +38,14 @@ _BY_STATUS: dict[int, tuple[str, str]] = {
 }
 
 
+class Fault(BaseModel):
+    """One field that is wrong: where, why, and the bound that was missed when there is one."""
+
+    field: str = Field(examples=["body.amount_fen"])
+    reason: str = Field(examples=["greater_than"])
+    limit: str | None = Field(default=None, examples=["0"])
+
+
 class Problem(BaseModel):
     """The body of every refusal. `code` is stable and for programs, `title` and `detail` are for people."""
 
@@ -47,6 +55,13 @@ class Problem(BaseModel):
     code: str = Field(examples=["price_changed"])
     detail: str = Field(default="", examples=["请按新价格重新确认"])
     request_id: str = Field(default="", examples=["4f1c0f6e"])
+    errors: list[Fault] | None = Field(
+        default=None, description="of 422 `invalid`: every field that is wrong"
+    )
+    price_fen_per_unit: int | None = Field(
+        default=None, description="of 409 `price_changed`: the price in force"
+    )
+    price_version: int | None = Field(default=None, description="of 409 `price_changed`")
 
 
 class ProblemError(Exception):
@@ -137,14 +152,20 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code, title = _BY_STATUS.get(error.status_code, ("http_error", "请求未能完成"))
     headers = error.headers or {}
-    return problem_response(error.status_code, code, title, request_id=_request_id(request), headers=headers)
+    detail = "请求内容须为 UTF-8 的 JSON" if error.status_code == 400 else ""
+    return problem_response(
+        error.status_code, code, title, detail, request_id=_request_id(request), headers=headers
+    )
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [_fault(one) for one in error.errors()[:20]]
     code, title = _BY_STATUS[422]
-    return problem_response(422, code, title, request_id=_request_id(request), extra={"errors": errors})
+    no_object = {"field": "body", "reason": "model_attributes_type"} in errors
+    detail = "请求内容须为 JSON 对象，并带 Content-Type: application/json" if no_object else ""
+    extra = {"errors": errors}
+    return problem_response(422, code, title, detail, request_id=_request_id(request), extra=extra)
 
 
 def _fault(error: Mapping[str, Any]) -> dict[str, str]:
@@ -176,7 +197,9 @@ async def _on_rejected(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_database(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, DataError):
-        return problem_response(422, *_BY_STATUS[422], request_id=_request_id(request))
+        return problem_response(
+            422, *_BY_STATUS[422], "含有不能保存的字符或数值", request_id=_request_id(request)
+        )
     if isinstance(error, IntegrityError):
         return problem_response(409, "conflict", "与现有数据冲突", request_id=_request_id(request))
     return await _on_away(request, error)

@@ -26,7 +26,8 @@ async def pay(services: Services, principal: Principal, order_no: str, body: Pay
     Raises ProblemError 404, 422, 409 when another screen was faster or the order takes no money, and 429.
     """
     if (body.method is PayMethod.WECHAT_CODE) != (body.auth_code is not None):
-        raise ProblemError(422, "auth_code_missing", "提交的内容有误", "付款码支付需要且仅需要扫描付款码")
+        code = "auth_code_missing" if body.auth_code is None else "auth_code_unexpected"
+        raise ProblemError(422, code, "提交的内容有误", "付款码支付需要且仅需要扫描付款码")
     now = services.now()
 
     def prepare(conn: Connection) -> tuple[OrderRow, str]:

@@ -175,5 +175,7 @@ def read_cursor(text: str) -> tuple[datetime, str]:
         if at.tzinfo is None or not order_no.isalnum() or at.year < 2000:
             raise ValueError("not a cursor")
     except (ValueError, binascii.Error, OverflowError) as error:
-        raise ProblemError(422, "cursor_invalid", "提交的内容有误") from error
+        raise ProblemError(
+            422, "cursor_invalid", "提交的内容有误", "cursor 须为上一页的 next_cursor"
+        ) from error
     return at, order_no

@@ -33,7 +33,7 @@ def check_place(principal: Principal, body: QuoteBody, facts: StartFacts | None)
         or (bool(principal.nozzle_numbers) and body.nozzle_no not in principal.nozzle_numbers)
     )
     if facts is None or foreign:
-        raise not_found("没有这把油枪")
+        raise not_found("没有这个油站或这把油枪")
     return facts
 
 

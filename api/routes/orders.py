@@ -199,7 +199,7 @@ async def order_receipt(
     scope = scope_of(principal)
     row = await services.db.read(lambda conn: views.receipt_of(conn, order_no, scope))
     if row is None:
-        raise not_found("还没有电子凭证")
+        raise not_found("没有这个订单，或还没有电子凭证")
     return receipt_out(row)
 
 

@@ -254,3 +254,7 @@ async def test_the_documentation_is_complete(world: World, api: httpx.AsyncClien
             assert operation["tags"], path
             assert operation["x-roles"], path
             assert operation["security"] or operation["x-roles"] == ["anyone"], path
+            refusals = {s: set(r["content"]) for s, r in operation["responses"].items() if s[0] in "45"}
+            assert refusals["4XX"] == {"application/problem+json"}, path
+            assert set().union(*refusals.values()) == {"application/problem+json"}, path
+    assert {"errors", "price_version"} <= set(document["components"]["schemas"]["Problem"]["properties"])
