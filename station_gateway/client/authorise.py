@@ -132,8 +132,7 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
         opened_ms=int(point.now().timestamp() * 1000),
     )
     preset = (FpId.AMOUNT_PRESET, encode_amount(command.amount_fen))
-    point.outbox.open_authorisation(opened)
-    point.opened = opened
+    point.begin(opened)
     try:
         ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
     except LinkError as error:

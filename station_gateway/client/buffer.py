@@ -16,14 +16,15 @@ from station_gateway.client.outbox import Outbox
 from station_gateway.client.sales import SALE_IDS, PointKey, content_of
 from station_gateway.client.states import Found
 from station_gateway.protocols.ifsf.ids import TransactionId, TransactionState, sequence_of, transaction_db
-from station_gateway.protocols.ifsf.messages import ACK_OK, Message, MessageType
+from station_gateway.protocols.ifsf.messages import ACK_OK, NOT_IN_THIS_STATE, Message, MessageType
 from station_gateway.protocols.ifsf.numbers import bcd_to_int
 
 log = structlog.get_logger(__name__)
 
+BUSY_TRIES = 3
+"""How often a busy device is asked again before an order is refused."""
 RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
-BUSY_TRIES = 3
 
 
 class Store(Protocol):
@@ -52,10 +53,11 @@ class TransactionBuffer:
         self.is_empty = False
         """Whether the last `empty` ended with the device saying that nothing is left."""
 
-    async def empty(self, *, recovered: bool) -> bool:
+    async def empty(self, *, recovered: bool, busy_tries: int = 0) -> bool:
         """Collect until the device says that its buffer is empty; then a release's next transaction is its own.
 
-        False: something is left, or the device does not tell. Raises LinkError, IfsfError.
+        A device that does not tell is asked `busy_tries` times more. False: something is left, or it still does not
+        tell. Raises LinkError, IfsfError.
         """
         self.is_empty = False
         busy = 0
@@ -63,7 +65,7 @@ class TransactionBuffer:
             found = await self.collect(0, recovered=recovered)
             if found is Found.NONE:
                 found = await self._collect_known(recovered=recovered)
-            if found is Found.BUSY and busy < BUSY_TRIES:
+            if found is Found.BUSY and busy < busy_tries:
                 busy += 1
                 await asyncio.sleep(self._retry_s)
             elif found is not Found.CLEARED:
@@ -84,14 +86,23 @@ class TransactionBuffer:
         """Read a transaction (0: the oldest unpaid), store it, clear it. Raises LinkError, IfsfError."""
         node, fp = self._key.node, self._key.fp
         answer = await self._link.read(transaction_db(fp, sequence), SALE_IDS)
-        if answer.type is not MessageType.ANSWER:
-            return self._refused(answer)
         values = answer.values()
+        state = values.get(TransactionId.STATE, b"\0")[-1]
         told = values.get(TransactionId.SEQUENCE)
         real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
-        state = values.get(TransactionId.STATE, b"\0")[-1]
-        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
+        if self._says_none(sequence, answer, values, state):
             return Found.NONE
+        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
+            BUFFERS_UNREADABLE.labels(node, fp).inc()
+            log.warning(
+                "point.buffer.unreadable",
+                node=node,
+                fp=fp,
+                ms_ack=answer.ack,
+                ids=sorted(values),
+                state=state,
+            )
+            return Found.BUSY
         if not self._outbox.is_uncleared(node, fp, real, content_of(values)):
             await self._store(real, values, recovered=recovered)
         cleared = await self._link.write(transaction_db(fp, real), (TransactionId.CLEAR, b""))
@@ -102,10 +113,16 @@ class TransactionBuffer:
         self._outbox.cleared(node, fp, real)
         return Found.CLEARED
 
-    def _refused(self, answer: Message) -> Found:
-        """Tell "no such transaction" from "not now": only the first one says that nothing is there."""
-        if answer.ack in self._empty_acks:
-            return Found.NONE
-        BUFFERS_UNREADABLE.labels(self._key.node, self._key.fp).inc()
-        log.warning("point.buffer.unreadable", node=self._key.node, fp=self._key.fp, ms_ack=answer.ack)
-        return Found.BUSY
+    def _says_none(self, sequence: int, answer: Message, values: dict[int, bytes], state: int) -> bool:
+        """Tell "no such transaction" from "not now" and from an answer that cannot be read.
+
+        None is: no data of what was asked for, the number 0, a transaction that is cleared, and the acknowledgements
+        that the device is known to say it by, unless one of their items says "not in this state".
+        """
+        if answer.type is MessageType.ANSWER:
+            told = values.get(TransactionId.SEQUENCE)
+            names_another = not sequence and sequence_of(answer.database)
+            nothing = not values and not names_another
+            return nothing or state == TransactionState.CLEARED or (bool(told) and not any(told or b""))
+        now_not = any(code == NOT_IN_THIS_STATE for _, code in answer.ack_items)
+        return answer.ack in self._empty_acks and not now_not

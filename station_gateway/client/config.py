@@ -109,7 +109,9 @@ class ClientConfig:
             _check(all(FIRST_FP <= fp <= LAST_FP for fp in fps), "fp is 33..36")
             _check(dispenser.nozzle_out_bit in (0, 1), "nozzle_out_bit is 0 or 1")
             acks = dispenser.empty_buffer_acks
-            _check(bool(acks) and all(0 < ack < 256 for ack in acks), "empty_buffer_acks are MS_ACKs, 1..255")
+            _check(
+                bool(acks) and all(0 <= ack < 256 for ack in acks), "empty_buffer_acks are MS_ACKs, 0..255"
+            )
             for point in dispenser.points:
                 numbers = [one.nozzle for one in point.nozzles]
                 _check(bool(numbers) and len(set(numbers)) == len(numbers), "nozzles are missing or repeat")

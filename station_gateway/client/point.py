@@ -7,6 +7,8 @@ first.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
@@ -15,19 +17,19 @@ from typing import Any
 import structlog
 
 from contracts.station import CommandResult, EndReason, PointReport, PointState, SaleRecord
-from station_gateway.client.buffer import TransactionBuffer
+from station_gateway.client.buffer import BUSY_TRIES, TransactionBuffer
 from station_gateway.client.config import DispenserConfig
-from station_gateway.client.health import SYNTHESISED, broken
+from station_gateway.client.endings import record_of_end, settled_total
+from station_gateway.client.health import broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
     PointKey,
     content_of,
     sale_of_transaction,
-    synthesised_sale,
     zero_sale,
 )
-from station_gateway.client.states import FLOWING, RELEASED, lifted_nozzle
+from station_gateway.client.states import FLOWING, RELEASED, Found, lifted_nozzle
 from station_gateway.client.totalisers import check_totals, read_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
@@ -44,7 +46,10 @@ from station_gateway.protocols.ifsf.numbers import decode_scaled
 
 log = structlog.get_logger(__name__)
 
-SETTLE_TRIES = 3
+RELEASE_GRACE_S = 10.0
+"""A board may acknowledge a release and report the old state for a moment: until then that is no end of a fill."""
+LONGEST_LOOK_S = 60.0
+"""A device that does not tell its transactions is asked again after longer and longer pauses, up to this one."""
 
 
 class Point:
@@ -92,9 +97,11 @@ class Point:
         self._collecting: set[int] = set()
         self._expects_sale = False
         self._timed_out = False
+        self._was_released = False
+        """Whether the open authorisation has been seen at work; before that, a point at rest has not ended it."""
+        self._begun_at = -math.inf
+        self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    # -- what the live view shows --------------------------------------------------------------------------------
 
     def report(self) -> PointReport:
         """Return the state for the live view."""
@@ -116,8 +123,6 @@ class Point:
         self.nozzle_out = None
         self._running = None
         self._on_change()
-
-    # -- what the dispenser says by itself ------------------------------------------------------------------------
 
     def heard(self, message: Message) -> None:
         """Take an unsolicited message. Raises IfsfError when its content is nonsense."""
@@ -155,14 +160,16 @@ class Point:
             out_bit=self._out_bit,
             nozzles=(one.nozzle for one in self.key.config.nozzles),
         )
+        self._was_released |= not self._is_at_rest
         if self.state not in FLOWING:
             self._running = None
         self._on_change()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever ends the work, the next connection reads everything again."""
@@ -175,8 +182,6 @@ class Point:
         except Exception as error:  # noqa: BLE001 - a full disk, say: start over as after a lost wire
             broken("point", error)
             self.link.close()
-
-    # -- after every connect --------------------------------------------------------------------------------------
 
     async def start(self, *, open_point: bool) -> None:
         """Read state, unpaid transactions and totalisers, settle what was open. Raises LinkError, IfsfError."""
@@ -196,6 +201,7 @@ class Point:
             self._expects_sale = not emptied or not self._is_at_rest or self.opened is not None
         for sequence in tuple(self._collecting):
             self._spawn(self._collect_one(sequence))
+        self._look_later()
         if self.state is PointState.CALLING:
             self._spawn(self._release_postpaid())
 
@@ -205,8 +211,6 @@ class Point:
         if answer.type is not MessageType.ANSWER:
             raise IfsfError("the dispenser refuses to tell its state")
         self.set_state(answer.values())
-
-    # -- finished sales -------------------------------------------------------------------------------------------
 
     def _start_collecting(self, sequence: int) -> None:
         if sequence in self._collecting:
@@ -218,10 +222,13 @@ class Point:
     async def _collect_one(self, sequence: int) -> None:
         try:
             async with self.lock:
-                await self._buffer.collect(sequence, recovered=False)
+                found = await self._buffer.collect(sequence, recovered=False)
+            if found in (Found.BUSY, Found.STUCK):
+                self._buffer.is_empty = False
         finally:
             self._collecting.discard(sequence)
         await self._settle()
+        self._look_later()
         if self.state is PointState.CALLING and self.ready:
             await self._release_postpaid()
 
@@ -230,7 +237,33 @@ class Point:
 
         False: it is not empty, so nothing may be released. Raises LinkError, IfsfError.
         """
-        return await self._buffer.empty(recovered=False)
+        emptied = await self._buffer.empty(recovered=False, busy_tries=BUSY_TRIES)
+        self._look_later()
+        return emptied
+
+    def _look_later(self) -> None:
+        """Look again by ourselves as long as a transaction may lie there: its message may have been the only one."""
+        if self.ready and self._is_unsettled and (self._looking is None or self._looking.done()):
+            self._looking = self._spawn(self._look_until_settled())
+
+    async def _look_until_settled(self) -> None:
+        pause = self._settle_retry_s
+        while self.ready and self._is_unsettled:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_LOOK_S)
+            async with self.lock:
+                if not self.ready:
+                    return
+                await self.refresh()
+                if self._is_at_rest:
+                    await self.settle()
+                else:
+                    await self._buffer.empty(recovered=False)
+
+    @property
+    def _is_unsettled(self) -> bool:
+        """Return whether the device may keep a sale, or an authorisation is open at a point that is at rest."""
+        return not self._buffer.is_empty or (self.opened is not None and self._is_at_rest)
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
@@ -282,8 +315,6 @@ class Point:
     def _is_at_rest(self) -> bool:
         return self.state not in RELEASED and self.state not in FLOWING
 
-    # -- releases that ended without a transaction -----------------------------------------------------------------
-
     async def _settle(self) -> None:
         async with self.lock:
             if self._expects_sale and self.ready:
@@ -300,38 +331,38 @@ class Point:
         if emptied:
             await self._settle_opened()
         self._expects_sale = not emptied or self.opened is not None
+        self._look_later()
 
     async def _settle_opened(self) -> None:
         """End the open authorisation of a point at rest that has no transaction for it.
 
-        Only two equal readings of the totaliser prove that nothing was dispensed; without both of them, and
-        when they differ, the record is flagged and a person decides.
+        The point is still at rest when its totaliser has settled, and it was seen at work before, or long enough has
+        passed: a release that has not begun has not ended.
         """
         opened = self.opened
-        if opened is None or not self._is_at_rest:
+        begun_s = time.monotonic() - self._begun_at
+        if opened is None or not self._is_at_rest or (not self._was_released and begun_s < RELEASE_GRACE_S):
             return
-        total = await self._settled_total(opened)
-        if self.opened is None or not self._buffer.is_empty:
+        total = await settled_total(
+            self.key,
+            self.link,
+            self._buffer,
+            opened,
+            retry_s=self._settle_retry_s,
+            is_open=lambda: self.opened is not None,
+        )
+        await self.refresh()
+        if self.opened is None or not self._buffer.is_empty or not self._is_at_rest:
             return
-        if total is not None and total == opened.total_before_milli:
-            reason = EndReason.AUTHORISE_TIMEOUT if self._timed_out else EndReason.ZERO
-            sale = zero_sale(self.key, opened, reason, self.now())
-        else:
-            SYNTHESISED.inc()
-            log.error("point.sale.synthesised", order=opened.order_no, node=self.key.node, fp=self.key.fp)
-            sale = synthesised_sale(self.key, opened, total, self.now())
-        self._commit(sale, opened)
+        self._commit(
+            record_of_end(self.key, opened, total, timed_out=self._timed_out, now=self.now()), opened
+        )
 
-    async def _settled_total(self, opened: OpenAuthorisation) -> int | None:
-        """Return the totaliser; unless it has not moved, give the device time to write a transaction."""
-        for _ in range(SETTLE_TRIES):
-            total = await read_total(self.key, self.link, opened.nozzle)
-            if total is not None and total == opened.total_before_milli:
-                return total
-            await asyncio.sleep(self._settle_retry_s)
-            if not await self._buffer.empty(recovered=False) or self.opened is None:
-                return None
-        return await read_total(self.key, self.link, opened.nozzle)
+    def begin(self, opened: OpenAuthorisation) -> None:
+        """Store the intent to release a nozzle, before the dispenser hears of it."""
+        self.outbox.open_authorisation(opened)
+        self.opened = opened
+        self._was_released, self._begun_at = False, time.monotonic()
 
     def confirm(self, result: CommandResult) -> None:
         """The dispenser is released for the open order: store that together with the command's result."""
@@ -344,8 +375,6 @@ class Point:
     def last_sale_was_zero(self, opened: OpenAuthorisation) -> bool:
         """Return whether an authorisation ended without fuel."""
         return self.outbox.knows_sale(zero_sale(self.key, opened, EndReason.ZERO, self.now()).natural_key)
-
-    # -- post-paid --------------------------------------------------------------------------------------------------
 
     async def _release_postpaid(self) -> None:
         """Let a lifted post-paid nozzle start without a preset; refused while the device's buffer is full."""

@@ -15,6 +15,8 @@ LONG_LENGTH = 255
 APPLICATION = 0
 ACK_OK = 0
 ACK_PARTLY_REFUSED = 5
+NOT_IN_THIS_STATE = 3
+"""Data_ACK of an item that is refused now and may be taken later."""
 _ACKS_WITHOUT_ITEMS = frozenset({0, 1, 2, 3, 6, 9})
 _MAX_ADDRESS = 8
 

@@ -22,14 +22,14 @@ NOW = datetime(2026, 8, 1, 4, tzinfo=UTC)
 FP = 0x21
 PRICE = 735
 IDLE, AUTHORISED = 3, 5
-_DEVICE, _CONTROLLER = Address(1, 1), Address(2, 1)
+DEVICE, CONTROLLER = Address(1, 1), Address(2, 1)
 
 
 class Device(DispenserLink):
     """One fuelling point with a transaction buffer; what the tests change are its public attributes."""
 
     def __init__(self) -> None:
-        super().__init__(node=1, controller=_CONTROLLER, answer_timeout_s=1.0, on_message=lambda _: None)
+        super().__init__(node=1, controller=CONTROLLER, answer_timeout_s=1.0, on_message=lambda _: None)
         self.state = IDLE
         self.clear_code = 0
         self.loses_clear = False
@@ -53,8 +53,8 @@ class Device(DispenserLink):
 
     def _ack(self, code: int = 0, items: tuple[tuple[int, int], ...] = ()) -> Message:
         return Message(
-            recipient=_CONTROLLER,
-            origin=_DEVICE,
+            recipient=CONTROLLER,
+            origin=DEVICE,
             type=MessageType.ACK,
             database=bytes((FP,)),
             ack=code,
@@ -100,7 +100,7 @@ class Device(DispenserLink):
                 return self._ack(5)
             database, items = self._transaction(*wanted[0])
         return Message(
-            recipient=_CONTROLLER, origin=_DEVICE, type=MessageType.ANSWER, database=database, items=items
+            recipient=CONTROLLER, origin=DEVICE, type=MessageType.ANSWER, database=database, items=items
         )
 
     def _transaction(

@@ -50,7 +50,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"dispensers": [DISPENSER | {"points": [POINT | {"nozzles": [NOZZLE | {"nozzle": 9}]}]}]}, "1..8"),
         ({"dispensers": [DISPENSER | {"nozzle_out_bit": 2}]}, "nozzle_out_bit"),
         ({"dispensers": [DISPENSER | {"empty_buffer_acks": []}]}, "empty_buffer_acks"),
-        ({"dispensers": [DISPENSER | {"empty_buffer_acks": [0]}]}, "empty_buffer_acks"),
+        ({"dispensers": [DISPENSER | {"empty_buffer_acks": [256]}]}, "empty_buffer_acks"),
         ({"dispensers": "x"}, "list"),
         ({"poll_hold_s": "x"}, "not float"),
         ({"colour": "red"}, "unknown keys"),

@@ -107,7 +107,7 @@ async def lost_fill(device: Device, folder: Path) -> Point:
     point = await ready_point(device, folder)
     assert (await authorise(point)).state is CommandState.ACCEPTED
     device.state, device.total = IDLE, device.meter(OWN[3])
-    await point.settle()
+    await point._settle()
     assert [(one["e"], one.get("o")) for one in sales(point)] == [("synthesised", "P1")]
     return point
 

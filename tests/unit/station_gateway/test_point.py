@@ -46,9 +46,13 @@ def stop_command(order_no: str = "P1") -> StopCommand:
     )
 
 
-async def authorise(point: Point, order_no: str = "P1") -> CommandResult:
+async def authorise(point: Point, order_no: str = "P1", *, seen: bool = True) -> CommandResult:
+    """Release for an order; `seen`: the device has reported its new state by then."""
     command = authorise_command(order_no)
-    return await commands.authorise(point, command, Lifetime(command.expires_at, 60, now=lambda: NOW))
+    result = await commands.authorise(point, command, Lifetime(command.expires_at, 60, now=lambda: NOW))
+    if seen:
+        await point.refresh()
+    return result
 
 
 async def ready_point(device: Device, folder: Path) -> Point:
@@ -177,7 +181,7 @@ async def test_a_totaliser_that_is_nonsense_is_not_known_and_keeps_the_point_sel
     assert point.ready
     assert (await authorise(point)).state is CommandState.ACCEPTED
     device.state = IDLE
-    await point.settle()
+    await point._settle()
     assert [one["e"] for one in sales_of(point, "P1")] == ["synthesised"]
 
 
