@@ -6,7 +6,9 @@ is possible. An order that has ended answers from its row.
 
 from uuid import uuid4
 
+from api import cash_returns
 from api.auth.roles import Principal, Role
+from api.database import Database
 from api.errors import ProblemError, not_found
 from api.methods import may_pay_by
 from api.ports import OrderEndedError, TemporalGateway
@@ -73,8 +75,8 @@ def screen_of(principal: Principal) -> str:
 class Commands:
     """Sends commands to orders. `update_id` makes a repeated command answer what it answered first."""
 
-    def __init__(self, temporal: TemporalGateway) -> None:
-        self._temporal = temporal
+    def __init__(self, temporal: TemporalGateway, db: Database) -> None:
+        self._temporal, self._db = temporal, db
 
     async def pay(self, order: OrderRow, command: PayCommand, update_id: str) -> PayAnswer:
         """Ask an order for a payment; raises TemporalAwayError, CommandRejectedError."""
@@ -107,9 +109,12 @@ class Commands:
     async def resolve(self, order_no: str, command: ResolveCommand, update_id: str = "") -> CommandAnswer:
         """Carry out a person's decision; raises TemporalAwayError."""
         try:
-            return await self._temporal.resolve(order_no, command, update_id or _fresh("resolve"))
+            answer = await self._temporal.resolve(order_no, command, update_id or _fresh("resolve"))
         except OrderEndedError:
-            return _ended()
+            answer = _ended()
+        if command.action is ResolveAction.CASH_RETURNED:
+            return await cash_returns.told(self._db, order_no, command, answer)
+        return answer
 
 
 def _fresh(command: str) -> str:

@@ -64,7 +64,7 @@ class Services:
             deps.clock,
             tries_per_address=deps.login_tries_per_address,
         )
-        self.commands = Commands(deps.temporal)
+        self.commands = Commands(deps.temporal, self.db)
         self.pays = FixedWindowRateLimiter(MemoryStorage())
         self.approvals = Approvals(self.db, self.logins)
         self.watch = OrderWatch(self.db, announced=partial(changed_orders, deps.engine))

@@ -30,6 +30,7 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCStatusCode
 
+from api.cash_returns import PARTLY_DONE
 from api.ports import CommandRejectedError, OrderEndedError, OrderLabels, TemporalAwayError
 from contracts.fill import (
     CancelCommand,
@@ -129,18 +130,16 @@ def _cash_together(command: ResolveCommand, answers: list[CommandAnswer]) -> Com
     refused = [one for one in answers if not one.ok]
     if not done:
         return next((one for one in refused if one.code != _NOT_ABOUT_IT), refused[0])
-    settled = {number for one in done for number in one.returned}
-    if settled.issuperset(command.refund_nos):
-        return done[0]
-    words = (
-        f"只登记了现金退还 {yuan(sum(one.returned_fen for one in done))} 元"
-        f"（{len(command.refund_nos)} 笔中的 {len(settled)} 笔），其余未登记：请收回多退的现金，刷新后核对"
-    )
-    return _partly((refused or done)[0], words)
+    returned = tuple(number for one in done for number in one.returned)
+    fen = sum(one.returned_fen for one in done)
+    if set(returned).issuperset(command.refund_nos):
+        return replace(done[0], returned=returned, returned_fen=fen)
+    partly = _partly((refused or done)[0], f"只登记了现金退还 {yuan(fen)} 元，其余未登记")
+    return replace(partly, returned=returned, returned_fen=fen)
 
 
 def _partly(answer: CommandAnswer, message: str) -> CommandAnswer:
-    return replace(answer, ok=False, code="PARTLY_DONE", message=message)
+    return replace(answer, ok=False, code=PARTLY_DONE, message=message)
 
 
 def _start_update_id(fill: StartFill) -> str:

@@ -120,7 +120,7 @@ class RefundDesk:
                 return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
         if any(number in self._handed_back for number in asked):
             return self._answer("ALREADY_DONE", "已由他人处理")
-        if any(self._waiting.get(number) is not one for number, one in asked.items()):
+        if any(self._waiting.get(n) is not one or n in self._poked for n, one in asked.items()):
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
         self._handed_back |= dict.fromkeys(asked, (command.actor, command.note))
         returned_fen = sum(one.request.refund_fen for one in asked.values())

@@ -114,9 +114,7 @@ async def resolve(
 
     def admit(conn: Connection) -> None:
         if returned and sum_of_refunds(conn, order_no, set(body.refund_nos)) != body.amount_fen:
-            raise ProblemError(
-                409, "changed", "应退金额已变化", "refund_nos 的金额合计与 amount_fen 不符，请重新读取订单"
-            )
+            raise ProblemError(409, "changed", "应退金额已变化", "请收回点出的现金，刷新后核对")
 
     update_id = await _prepare(services, principal, "resolve", key, order_no, body, admit)
     command = ResolveCommand(

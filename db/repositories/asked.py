@@ -5,15 +5,15 @@ each reason.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, literal, select
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from db.repositories.views import OrderRow
-from db.tables.order import FuelOrder
+from db.tables.order import FuelOrder, OrderEvent
 from db.tables.payment import PaymentAttempt, Refund
 from domain import ids
-from domain.payment import NEED_OF_REFUND, REFUND_SLOW, RETURN_CASH, PayMethod, RefundKind
+from domain.payment import COUNTER, NEED_OF_REFUND, REFUND_SLOW, RETURN_CASH, PayMethod, RefundKind
 
 _MONEY_GOES_BACK = frozenset({*NEED_OF_REFUND.values(), REFUND_SLOW, RETURN_CASH})
 """Reasons that are about refunds which have not come through, held money among them."""
@@ -81,6 +81,35 @@ def sum_of_refunds(db: Connection | Session, order_no: str, numbers: Collection[
     )
     amounts = db.execute(query).scalars().all()
     return sum(amounts) if len(amounts) == len(numbers) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundStanding:
+    """How a refund stands: paid or not, and by whom when it was handed back in cash ("" else); amount in fen."""
+
+    amount_fen: int
+    is_paid: bool
+    cash_by: str
+
+
+def standing_of(db: Connection | Session, order_no: str, numbers: Collection[str]) -> list[RefundStanding]:
+    """Return how refunds of one order stand."""
+    told = col(OrderEvent.key) == literal("refund:") + col(Refund.out_refund_no)
+    query = (
+        select(col(Refund.amount_fen), col(Refund.status), col(Refund.code), col(OrderEvent.actor))
+        .outerjoin(OrderEvent, and_(col(OrderEvent.order_no) == col(Refund.order_no), told))
+        .where(col(Refund.order_no) == order_no, col(Refund.out_refund_no).in_(numbers))
+    )
+    return [
+        RefundStanding(
+            amount_fen=row.amount_fen,
+            is_paid=row.status == RefundKind.SUCCEEDED,
+            cash_by=(row.actor or "system")
+            if row.status == RefundKind.SUCCEEDED and row.code == COUNTER
+            else "",
+        )
+        for row in db.execute(query)
+    ]
 
 
 def _need_of(kind: RefundKind, method: PayMethod) -> str:

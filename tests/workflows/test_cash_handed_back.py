@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from api import temporal_gateway
+from api.commands import Commands
+from api.database import Database
 from api.ports import OrderEndedError, TemporalAwayError
 from api.temporal_gateway import ClientTemporalGateway
 from contracts import names
@@ -111,7 +113,7 @@ async def test_cash_of_two_runs_of_which_one_is_not_sure_is_not_told_as_done(
         patch.setattr(harness.channel, "query_refund", query_refund)
         answer = await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")
     assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
-    assert "只登记了现金退还 147.00 元" in answer.message
+    assert answer.returned_fen == 14_700
     await runs[1].terminate("end of the test")
 
 
@@ -129,8 +131,7 @@ async def test_cash_of_two_runs_of_which_one_is_tried_again_at_the_channel(
     await asyncio.sleep(0.5)
     answer = await ClientTemporalGateway(harness.client).resolve(order_no, cash(seen), "cash")
     gate.set()
-    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
-    assert "只登记了现金退还 147.00 元（2 笔中的 1 笔）" in answer.message
+    assert (answer.ok, answer.code, answer.returned_fen) == (False, "PARTLY_DONE", 14_700)
     assert [await run.result() for run in runs] == ["returned", "returned"]
     assert harness.balance("1010.cash", order_no) == 0, "147.00 taken, 147.00 handed back"
 
@@ -256,3 +257,58 @@ async def test_a_retry_moves_no_cash_that_a_person_has_to_hand_back(harness: Har
     assert harness.order(request.order_no)["needs_person"] == "return_cash"
     assert (await harness.resolve(handle, ResolveAction.CASH_RETURNED)).ok
     assert (await handle.result()).status == "completed"
+
+
+async def test_a_second_click_after_a_timeout_is_told_that_all_of_it_is_booked(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The console gives every click a command of its own: nobody takes cash back from the customer that is booked."""
+    order_no, runs = await two_closed_runs(harness)
+    seen, commands = harness.counted_out(order_no, NEED), desk(harness)
+    gate = slow_queries(harness, monkeypatch)
+    monkeypatch.setattr(temporal_gateway, "UPDATE_TIMEOUT", timedelta(seconds=1))
+    with pytest.raises(TemporalAwayError):
+        await commands.resolve(order_no, cash(seen))
+    gate.set()
+    await asyncio.sleep(1.5)
+    monkeypatch.setattr(temporal_gateway, "UPDATE_TIMEOUT", timedelta(seconds=15))
+    answer = await commands.resolve(order_no, cash(seen))
+    assert (answer.ok, answer.message) == (True, "共 294.00 元已登记为现金退还")
+    assert [await run.result() for run in runs] == ["returned", "returned"]
+    assert harness.balance("1010.cash", order_no) == 14_700 - BOTH_FEN
+    again = await commands.resolve(order_no, cash(seen))
+    assert (again.ok, again.message) == (True, "共 294.00 元已登记为现金退还")
+    other = await commands.resolve(order_no, cash(seen, "staff:2"))
+    assert (other.ok, other.code) == (False, "CHANGED")
+    assert other.message == "294.00 元此前已由他人登记为现金退还；请收回点出的现金，刷新后核对"
+
+
+async def test_cash_of_which_the_channel_paid_a_part_is_told_by_sums(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, runs = await two_closed_runs(harness)
+    seen, commands = harness.counted_out(order_no, NEED), desk(harness)
+    two = runs[1].id.removeprefix("surplus-")
+    late = next(number for number in seen if number.startswith(two))
+    ask = harness.channel.query_refund
+
+    def query_refund(request: RefundRequest) -> RefundOutcome:
+        if request.out_refund_no == late:
+            return RefundOutcome(kind=RefundKind.SUCCEEDED, out_refund_no=late, amount_fen=14_700)
+        return ask(request)
+
+    monkeypatch.setattr(harness.channel, "query_refund", query_refund)
+    answer = await commands.resolve(order_no, cash(seen))
+    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
+    assert answer.message.startswith("147.00 元已登记为现金退还，147.00 元"), (
+        "not booked, or paid by the channel by now"
+    )
+    assert [await run.result() for run in runs] == ["returned", "returned"]
+    told = await commands.resolve(order_no, cash(seen))
+    assert told.message.startswith("147.00 元已登记为现金退还，147.00 元已由渠道退回；")
+    assert harness.balance("1010.cash", order_no) == 0
+
+
+def desk(harness: Harness) -> Commands:
+    """The API's commands over this harness, each sent under an id of its own, as the console sends them."""
+    return Commands(ClientTemporalGateway(harness.client), Database(harness.engine, threads=2))
