@@ -46,8 +46,8 @@ from station_gateway.protocols.ifsf.numbers import decode_scaled
 
 log = structlog.get_logger(__name__)
 
-RELEASE_GRACE_S = 10.0
-"""A board may acknowledge a release and report the old state for a moment: until then that is no end of a fill."""
+RELEASE_GRACE_S = 3.0
+"""A board may acknowledge a release and report the old state for up to 2 s: until then that is no end of a fill."""
 LONGEST_LOOK_S = 60.0
 """A device that does not tell its transactions is asked again after longer and longer pauses, up to this one."""
 
