@@ -15,23 +15,25 @@ from domain.money import yuan
 
 PARTLY_DONE = "PARTLY_DONE"
 _MOOT = frozenset({"order_ended", "CHANGED", "NOT_WAITING", PARTLY_DONE})
-"""Refusals that do not say what became of the refunds; every other one means that nothing was done, and why."""
+"""Refusals that do not say what became of the refunds."""
 
 
 async def told(db: Database, order_no: str, command: ResolveCommand, answer: CommandAnswer) -> CommandAnswer:
     """Return the answer to a CASH_RETURNED: done when the books have all of it from this person, else what they have."""
-    if answer.ok or answer.code not in _MOOT:
+    if answer.ok:
         return answer
-    missing = [number for number in command.refund_nos if number not in answer.returned]
+    missing = {number for number in command.refund_nos if number not in answer.returned}
     rows = await db.read(lambda conn: standing_of(conn, order_no, missing))
     mine = _sum(one for one in rows if one.cash_by == command.actor)
     others = _sum(one for one in rows if one.cash_by not in ("", command.actor))
     channel = _sum(one for one in rows if one.is_paid and not one.cash_by)
     owed = _sum(one for one in rows if not one.is_paid)
     booked = answer.returned_fen + mine
+    if len(rows) < len(missing) or (answer.code not in _MOOT and not (booked or others or channel)):
+        return answer
     if booked and not (others or channel or owed):
-        words = f"共 {yuan(booked)} 元已登记为现金退还"
-        return replace(answer, ok=True, code="", message=words, returned_fen=booked)
+        words = "已登记为现金退还" if answer.returned_fen else "此前已由您登记为现金退还，不再重复登记"
+        return replace(answer, ok=True, code="", message=f"共 {yuan(booked)} 元{words}", returned_fen=booked)
     sums = (
         (booked, "已登记为现金退还"),
         (others, "此前已由他人登记为现金退还"),
@@ -40,7 +42,9 @@ async def told(db: Database, order_no: str, command: ResolveCommand, answer: Com
     )
     facts = "，".join(f"{yuan(fen)} 元{words}" for fen, words in sums if fen)
     then = "已登记以外的现金请收回" if booked else "请收回点出的现金"
-    return replace(answer, code=PARTLY_DONE if booked else "CHANGED", message=f"{facts}；{then}，刷新后核对")
+    why = "" if answer.code in _MOOT else f"{answer.message}。"
+    code = PARTLY_DONE if booked else "CHANGED" if answer.code in _MOOT else answer.code
+    return replace(answer, code=code, message=f"{why}{facts}；{then}，刷新后核对")
 
 
 def _sum(rows: Iterable[RefundStanding]) -> int:

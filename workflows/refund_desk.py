@@ -118,13 +118,18 @@ class RefundDesk:
         for number, one in asked.items():
             if not one.is_cash and not await self._is_never_paid(number, one):
                 return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        if any(number in self._handed_back for number in asked):
+        done_by = {self._handed_back[number][0] for number in asked if number in self._handed_back}
+        if done_by - {command.actor}:
             return self._answer("ALREADY_DONE", "已由他人处理")
-        if any(self._waiting.get(n) is not one or n in self._poked for n, one in asked.items()):
+        moved = {n for n, one in asked.items() if self._waiting.get(n) is not one or n in self._poked}
+        if moved - self._handed_back.keys():
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        self._handed_back |= dict.fromkeys(asked, (command.actor, command.note))
+        again = not asked.keys() - self._handed_back.keys()
+        for number in asked:  # who clicks again while the channel is slow has handed it back once
+            self._handed_back.setdefault(number, (command.actor, command.note))
         returned_fen = sum(one.request.refund_fen for one in asked.values())
-        return replace(self._answer(), returned=tuple(asked), returned_fen=returned_fen)
+        words = "此前已由您登记为现金退还，不再重复登记" if again else "已处理"
+        return replace(self._answer("", words), returned=tuple(asked), returned_fen=returned_fen)
 
     async def _is_never_paid(self, number: str, one: Waiting) -> bool:
         """Ask the channel once more: a person counts out the sum of all these refunds, so each of them has to be sure."""

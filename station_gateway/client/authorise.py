@@ -5,6 +5,7 @@ what it did, and when it cannot be asked the result is UNKNOWN and the next conn
 """
 
 import asyncio
+import time
 
 import structlog
 
@@ -134,7 +135,10 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
     preset = (FpId.AMOUNT_PRESET, encode_amount(command.amount_fen))
     point.begin(opened)
     try:
-        ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
+        try:
+            ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
+        finally:
+            point.asked_at = time.monotonic()
     except LinkError as error:
         point.link.close()
         result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
@@ -172,9 +176,9 @@ async def _stopped(point: Point, command: StopCommand) -> CommandResult:
     await point.refresh()
     if point.state in FLOWING:
         return refused(command, "FUELLING")
-    if point.state in RELEASED:
+    if point.state in RELEASED or point.may_still_begin:
         ack = await point.link.write(point.db, (FpId.TERMINATE, b""))
-        if ack.ack != ACK_OK:
+        if ack.ack != ACK_OK and point.state in RELEASED:
             return refused(command, "DEVICE_REFUSED", f"codes {ack.refusals()}")
         await point.refresh()
     before = point.opened

@@ -27,6 +27,9 @@ RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
 
 
+_TO_COLLECT = (TransactionState.PAYABLE, TransactionState.LOCKED)
+
+
 class Store(Protocol):
     """Writes a transaction to the outbox, durably."""
 
@@ -92,7 +95,7 @@ class TransactionBuffer:
         real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
         if self._says_none(sequence, answer, values, state):
             return Found.NONE
-        if not real or state not in (TransactionState.PAYABLE, TransactionState.LOCKED):
+        if not real or state not in _TO_COLLECT:
             BUFFERS_UNREADABLE.labels(node, fp).inc()
             log.warning(
                 "point.buffer.unreadable",
@@ -116,13 +119,19 @@ class TransactionBuffer:
     def _says_none(self, sequence: int, answer: Message, values: dict[int, bytes], state: int) -> bool:
         """Tell "no such transaction" from "not now" and from an answer that cannot be read.
 
-        None is: no data of what was asked for, the number 0, a transaction that is cleared, and the acknowledgements
-        that the device is known to say it by, unless one of their items says "not in this state".
+        None is: no data of what was asked for, no number and nothing payable, a transaction that is cleared, and the
+        acknowledgements that the device is known to say it by, unless one of their items says "not in this state".
         """
         if answer.type is MessageType.ANSWER:
-            told = values.get(TransactionId.SEQUENCE)
             names_another = not sequence and sequence_of(answer.database)
             nothing = not values and not names_another
-            return nothing or state == TransactionState.CLEARED or (bool(told) and not any(told or b""))
+            return nothing or state == TransactionState.CLEARED or self._is_nameless(answer, values, state)
         now_not = any(code == NOT_IN_THIS_STATE for _, code in answer.ack_items)
         return answer.ack in self._empty_acks and not now_not
+
+    @staticmethod
+    def _is_nameless(answer: Message, values: dict[int, bytes], state: int) -> bool:
+        """Return whether an answer has neither a number, nor an amount, nor a state that could be paid for."""
+        told, amount = values.get(TransactionId.SEQUENCE, b""), values.get(TransactionId.AMOUNT, b"")
+        numbered = sequence_of(answer.database) or any(told)
+        return not numbered and not any(amount[1:]) and state not in _TO_COLLECT

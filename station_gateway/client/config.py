@@ -98,6 +98,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         _check(self.transport in ("udp", "tcp"), "transport is udp or tcp")
         _check(bool(self.dispensers), "a station has dispensers")
+        _check(self.settle_retry_s > 0, "settle_retry_s is a pause, above 0")
         nodes = [one.node for one in self.dispensers]
         _check(
             len(set(nodes)) == len(nodes) and all(0 < node < 128 for node in nodes),

@@ -22,6 +22,7 @@ from station_gateway.client.config import DispenserConfig
 from station_gateway.client.endings import record_of_end, settled_total
 from station_gateway.client.health import broken
 from station_gateway.client.link import DispenserLink, LinkError
+from station_gateway.client.looking import LaterLook
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import (
     PointKey,
@@ -48,8 +49,6 @@ log = structlog.get_logger(__name__)
 
 RELEASE_GRACE_S = 3.0
 """A board may acknowledge a release and report the old state for up to 2 s: until then that is no end of a fill."""
-LONGEST_LOOK_S = 60.0
-"""A device that does not tell its transactions is asked again after longer and longer pauses, up to this one."""
 
 
 class Point:
@@ -99,8 +98,11 @@ class Point:
         self._timed_out = False
         self._was_released = False
         """Whether the open authorisation has been seen at work; before that, a point at rest has not ended it."""
-        self._begun_at = -math.inf
-        self._looking: asyncio.Task[None] | None = None
+        self.asked_at = -math.inf
+        """When the device was last asked for the release, or had answered, by `time.monotonic`."""
+        self._later = LaterLook(
+            is_needed=lambda: self._is_unsettled, look=self._look, spawn=self._spawn, first_s=settle_retry_s
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def report(self) -> PointReport:
@@ -120,8 +122,7 @@ class Point:
         """The wire is gone: nothing is known until it has been read again."""
         self.ready = False
         self.state = PointState.OFFLINE
-        self.nozzle_out = None
-        self._running = None
+        self.nozzle_out = self._running = None
         self._on_change()
 
     def heard(self, message: Message) -> None:
@@ -172,13 +173,15 @@ class Point:
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Whatever ends the work, the next connection reads everything again."""
+        """Whatever ends the work, the next connection reads everything again; nonsense is asked about again before."""
         try:
             await work
         except LinkError as error:
             log.info("point.interrupted", node=self.key.node, fp=self.key.fp, reason=str(error))
         except IfsfError as error:
             log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
+            self._buffer.is_empty = False
+            self._later.ask()
         except Exception as error:  # noqa: BLE001 - a full disk, say: start over as after a lost wire
             broken("point", error)
             self.link.close()
@@ -201,7 +204,7 @@ class Point:
             self._expects_sale = not emptied or not self._is_at_rest or self.opened is not None
         for sequence in tuple(self._collecting):
             self._spawn(self._collect_one(sequence))
-        self._look_later()
+        self._later.ask()
         if self.state is PointState.CALLING:
             self._spawn(self._release_postpaid())
 
@@ -228,7 +231,7 @@ class Point:
         finally:
             self._collecting.discard(sequence)
         await self._settle()
-        self._look_later()
+        self._later.ask()
         if self.state is PointState.CALLING and self.ready:
             await self._release_postpaid()
 
@@ -237,33 +240,28 @@ class Point:
 
         False: it is not empty, so nothing may be released. Raises LinkError, IfsfError.
         """
-        emptied = await self._buffer.empty(recovered=False, busy_tries=BUSY_TRIES)
-        self._look_later()
-        return emptied
+        try:
+            return await self._buffer.empty(recovered=False, busy_tries=BUSY_TRIES)
+        finally:
+            self._later.ask()
 
-    def _look_later(self) -> None:
-        """Look again by ourselves as long as a transaction may lie there: its message may have been the only one."""
-        if self.ready and self._is_unsettled and (self._looking is None or self._looking.done()):
-            self._looking = self._spawn(self._look_until_settled())
-
-    async def _look_until_settled(self) -> None:
-        pause = self._settle_retry_s
-        while self.ready and self._is_unsettled:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_LOOK_S)
-            async with self.lock:
-                if not self.ready:
-                    return
+    async def _look(self) -> None:
+        """See how the point stands, unless that has been told meanwhile. Raises LinkError, IfsfError."""
+        async with self.lock:
+            if self._is_unsettled:
                 await self.refresh()
-                if self._is_at_rest:
-                    await self.settle()
-                else:
-                    await self._buffer.empty(recovered=False)
+            if self._is_unsettled and self._is_at_rest:
+                await self.settle()
+            elif self._is_unsettled:
+                if self.opened is not None and not self.opened.confirmed:
+                    self.confirm(self.opened.accepted)
+                await self._buffer.empty(recovered=False)
 
     @property
     def _is_unsettled(self) -> bool:
-        """Return whether the device may keep a sale, or an authorisation is open at a point that is at rest."""
-        return not self._buffer.is_empty or (self.opened is not None and self._is_at_rest)
+        """Return whether the device may keep a sale, or an open authorisation is not known to be at work."""
+        at_work = self.opened is None or (self.opened.confirmed and not self._is_at_rest)
+        return self.ready and not (self._buffer.is_empty and at_work)
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
@@ -331,7 +329,7 @@ class Point:
         if emptied:
             await self._settle_opened()
         self._expects_sale = not emptied or self.opened is not None
-        self._look_later()
+        self._later.ask()
 
     async def _settle_opened(self) -> None:
         """End the open authorisation of a point at rest that has no transaction for it.
@@ -340,8 +338,7 @@ class Point:
         passed: a release that has not begun has not ended.
         """
         opened = self.opened
-        begun_s = time.monotonic() - self._begun_at
-        if opened is None or not self._is_at_rest or (not self._was_released and begun_s < RELEASE_GRACE_S):
+        if opened is None or not self._is_at_rest or self.may_still_begin:
             return
         total = await settled_total(
             self.key,
@@ -358,11 +355,16 @@ class Point:
             record_of_end(self.key, opened, total, timed_out=self._timed_out, now=self.now()), opened
         )
 
+    @property
+    def may_still_begin(self) -> bool:
+        """Return whether the open authorisation has not been seen at work and is too young to have ended."""
+        return not self._was_released and time.monotonic() - self.asked_at < RELEASE_GRACE_S
+
     def begin(self, opened: OpenAuthorisation) -> None:
         """Store the intent to release a nozzle, before the dispenser hears of it."""
         self.outbox.open_authorisation(opened)
         self.opened = opened
-        self._was_released, self._begun_at = False, time.monotonic()
+        self._was_released = False
 
     def confirm(self, result: CommandResult) -> None:
         """The dispenser is released for the open order: store that together with the command's result."""
@@ -371,6 +373,7 @@ class Point:
         self.opened = replace(self.opened, confirmed=True)
         self._expects_sale = True
         self._on_result()
+        self._later.ask()
 
     def last_sale_was_zero(self, opened: OpenAuthorisation) -> bool:
         """Return whether an authorisation ended without fuel."""

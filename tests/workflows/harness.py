@@ -274,7 +274,8 @@ class Harness:
         """A person decides; cash they hand back is the sum that the order asks for, as the API looks it up."""
         if action is ResolveAction.CASH_RETURNED and "refund_nos" not in changes:
             changes["refund_nos"] = self.counted_out(handle.id.partition("-")[2], changes.get("need", ""))
-        command = ResolveCommand(actor="staff:1", action=action, note="已核对", **changes)
+        actor = changes.pop("actor", "staff:1")
+        command = ResolveCommand(actor=actor, action=action, note="已核对", **changes)
         return await self._update(handle, names.UPDATE_RESOLVE, command, CommandAnswer)
 
     def counted_out(self, order_no: str, need: str = "") -> tuple[str, ...]:

@@ -277,7 +277,7 @@ async def test_a_second_click_after_a_timeout_is_told_that_all_of_it_is_booked(
     assert [await run.result() for run in runs] == ["returned", "returned"]
     assert harness.balance("1010.cash", order_no) == 14_700 - BOTH_FEN
     again = await commands.resolve(order_no, cash(seen))
-    assert (again.ok, again.message) == (True, "共 294.00 元已登记为现金退还")
+    assert (again.ok, again.message) == (True, "共 294.00 元此前已由您登记为现金退还，不再重复登记")
     other = await commands.resolve(order_no, cash(seen, "staff:2"))
     assert (other.ok, other.code) == (False, "CHANGED")
     assert other.message == "294.00 元此前已由他人登记为现金退还；请收回点出的现金，刷新后核对"
@@ -312,3 +312,50 @@ async def test_cash_of_which_the_channel_paid_a_part_is_told_by_sums(
 def desk(harness: Harness) -> Commands:
     """The API's commands over this harness, each sent under an id of its own, as the console sends them."""
     return Commands(ClientTemporalGateway(harness.client), Database(harness.engine, threads=2))
+
+
+async def test_a_second_click_while_the_first_still_waits_is_the_same_cash(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, handle = await rest_that_waits(harness, RefundKind.CLOSED)
+    gate, seen = slow_queries(harness, monkeypatch), harness.counted_out(order_no)
+    clicks = [
+        asyncio.ensure_future(
+            handle.execute_update(names.UPDATE_RESOLVE, cash(seen), id=name, result_type=CommandAnswer)
+        )
+        for name in ("first", "second")
+    ]
+    await asyncio.sleep(0.5)
+    gate.set()
+    answers = [await one for one in clicks]
+    assert [(one.ok, one.returned) for one in answers] == [(True, seen), (True, seen)]
+    assert sorted(one.message for one in answers) == ["已处理", "此前已由您登记为现金退还，不再重复登记"]
+    assert (await handle.result()).status == "completed"
+    assert harness.balance("1010.cash", order_no) == -5_300
+
+
+async def test_what_is_booked_is_told_also_when_the_rest_may_still_be_paid(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, runs = await two_closed_runs(harness)
+    seen, commands = harness.counted_out(order_no, NEED), desk(harness)
+    assert (await commands.resolve(order_no, cash(seen[:1]))).ok
+    assert await runs[0].result() == "returned"
+
+    def unknown(request: RefundRequest) -> RefundOutcome:
+        return RefundOutcome(kind=RefundKind.UNKNOWN, out_refund_no=request.out_refund_no)
+
+    monkeypatch.setattr(harness.channel, "query_refund", unknown)
+    answer = await commands.resolve(order_no, cash(seen))
+    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
+    assert "渠道可能仍会退款" in answer.message
+    assert "147.00 元已登记为现金退还，147.00 元未登记；已登记以外的现金请收回" in answer.message
+    await runs[1].terminate("end of the test")
+
+
+async def test_a_number_that_is_no_refund_is_never_told_as_settled(harness: Harness) -> None:
+    order_no, runs = await two_closed_runs(harness)
+    seen = (*harness.counted_out(order_no, NEED), "nothing")
+    answer = await desk(harness).resolve(order_no, cash(seen))
+    assert (answer.ok, answer.code) == (False, "PARTLY_DONE")
+    assert [await run.result() for run in runs] == ["returned", "returned"]

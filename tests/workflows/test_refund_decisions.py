@@ -218,7 +218,10 @@ async def test_a_decision_about_the_sale_comes_first_and_the_held_money_is_asked
 
 async def twice_at_once(own: Harness, handle: Handle) -> list[bool]:
     """Two cashiers confirm the same cash in one workflow task, as when a worker restarts."""
-    both = [asyncio.ensure_future(own.resolve(handle, ResolveAction.CASH_RETURNED)) for _ in range(2)]
+    both = [
+        asyncio.ensure_future(own.resolve(handle, ResolveAction.CASH_RETURNED, actor=actor))
+        for actor in ("staff:1", "staff:2")
+    ]
     await asyncio.sleep(0.7)
     async with own.worker():
         found = await asyncio.gather(*both)
