@@ -2,12 +2,13 @@
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from workers.embedded.ports import PortWish, any_free, choose, is_free
-from workers.embedded.process import StackError
+from workers.embedded.process import StackError, answers
 
 
 @pytest.fixture
@@ -75,3 +76,28 @@ def test_udp_and_tcp_are_told_apart() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
         assert not is_free(port, udp=True)
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_others() -> None:
+    """Temporal's inner services and every connection get such ports, before the service that waits for its own starts."""
+    taken: list[int] = []
+    for udp in (False, True) * 50:
+        taken.append(any_free(taken, udp=udp))
+    assert len(set(taken)) == 100
+    assert all(20_000 <= port < 32_000 for port in taken)
+
+
+def test_a_stranger_that_speaks_no_http_is_no_answer() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def talk() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"\x00\x00\x06\x04 no HTTP\r\n")
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        assert not answers(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        thread.join()

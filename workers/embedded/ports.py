@@ -4,6 +4,7 @@ A default each, another free one when a stranger has it, never a silent fight.
 """
 
 import errno
+import random
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import psutil
 from workers.embedded.process import StackError
 
 LOOPBACK = "127.0.0.1"
+_OURS = (20_000, 32_000)
+"""Above the well-known ports, below what systems give out by themselves (Linux: from 32768)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +44,15 @@ def is_free(port: int, *, udp: bool = False) -> bool:
 
 
 def any_free(taken: Iterable[int] = (), *, udp: bool = False) -> int:
-    """A port that is free now and not in `taken`."""
+    """A port that is free now and not in `taken`.
+
+    Not one that the system gives out by itself: those go to any connection, and to the inner ports of the Temporal
+    server, before the service that it was chosen for has started.
+    """
     avoid = set(taken)
-    for _ in range(50):
-        kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
-        with socket.socket(socket.AF_INET, kind) as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in avoid:
+    for _ in range(200):
+        port = random.randrange(*_OURS)
+        if port not in avoid and is_free(port, udp=udp):
             return port
     raise StackError("this machine gives out no free port")
 

@@ -1,6 +1,7 @@
 """One supervised program: how it is started, when it counts as ready, how it is ended."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -217,7 +218,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
             return bool(answer.status == 200)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # the last one: a stranger that speaks no HTTP
         return False
 
 
