@@ -32,7 +32,8 @@ _CASHIER_ACTIONS = frozenset(
 _DESK_ROLES = frozenset({Role.CASHIER, Role.MANAGER, Role.OPERATOR, Role.ADMIN})
 
 
-_CHANNEL_NEEDS = frozenset({"refund_closed", "refund_rejected"})
+CHANNEL_NEEDS = frozenset({"refund_closed", "refund_rejected"})
+"""Refunds that a channel was to pay and will not: cash instead is a manager's decision."""
 
 
 def may_resolve(role: Role, action: ResolveAction, need: str = "") -> bool:
@@ -42,7 +43,7 @@ def may_resolve(role: Role, action: ResolveAction, need: str = "") -> bool:
     refund of a channel into cash. The order checks that again (`ResolveCommand.by_cashier`).
     """
     if role is Role.CASHIER:
-        to_cash = action is ResolveAction.CASH_RETURNED and need in _CHANNEL_NEEDS
+        to_cash = action is ResolveAction.CASH_RETURNED and need in CHANNEL_NEEDS
         return action in _CASHIER_ACTIONS and not to_cash
     return role in _DESK_ROLES
 

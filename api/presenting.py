@@ -41,6 +41,8 @@ def order_out(
     """
     status = OrderStatus(order.status)
     unit = Unit(order.unit)
+    is_staff = principal.role in STAFF
+    shown = asked if is_staff else None
     return OrderOut(
         **{name: getattr(order, name) for name in _SAME},
         version=version_of(order.updated_at),
@@ -49,11 +51,9 @@ def order_out(
         due_fen=due_fen(order),
         paid_text=PayMethod(order.paid_method).label_zh if order.paid_method else "",
         quantity_text=f"{quantity_text(order.quantity_milli)} {unit.label_zh}",
-        needs_person=order.needs_person if principal.role in STAFF else "",
-        asked_fen=asked.fen if asked and principal.role in STAFF else None,
-        asked_refunds=[AskedRefundOut.model_validate(one) for one in asked.refunds]
-        if asked and principal.role in STAFF
-        else [],
+        needs_person=order.needs_person if is_staff else "",
+        asked_fen=shown.fen if shown else None,
+        asked_refunds=[AskedRefundOut.model_validate(one) for one in shown.refunds] if shown else [],
         notice=_notice(order, principal, mine),
     )
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette_admin.exceptions import ActionFailed
 
 from api.approval import Approver, needs_approval
+from api.commands import CHANNEL_NEEDS
 from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, money_text
 from api.console.person import person_of
 from api.schemas.common import MOST_REFUNDS, REFUND_NO_PATTERN
@@ -53,7 +54,6 @@ _AMOUNT_FIELD = Markup(
     <input class="form-control" name="amount" inputmode="decimal" autocomplete="off"
     pattern="[0-9]{1,7}([.][0-9]{1,2})?" placeholder="0.00">"""
 )
-_MAY_BE_RETURNED_ELSEWHERE = ("refund_closed", "refund_rejected")
 _LOOK_FIRST = Markup(
     """<div class="alert alert-warning mt-3 mb-0">改退现金前，请先在微信支付商户平台确认：
     这笔付款没有用其他退款单号退过。系统只能查询自己的退款单。</div>"""
@@ -128,7 +128,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         </form>"""
     ).format(
         what=what_to_decide(request, order),
-        first_look=_LOOK_FIRST if need in _MAY_BE_RETURNED_ELSEWHERE and len(fitting) > 1 else "",
+        first_look=_LOOK_FIRST if need in CHANNEL_NEEDS and _A.CASH_RETURNED in fitting else "",
         need=need,
         refunds=",".join(one.out_refund_no for one in asked.refunds) if asked else "",
         first=_first_choice(len(fitting)),

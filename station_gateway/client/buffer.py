@@ -15,7 +15,13 @@ from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.sales import SALE_IDS, PointKey, content_of
 from station_gateway.client.states import Found
-from station_gateway.protocols.ifsf.ids import TransactionId, TransactionState, sequence_of, transaction_db
+from station_gateway.protocols.ifsf.ids import (
+    UNPAID,
+    TransactionId,
+    TransactionState,
+    sequence_of,
+    transaction_db,
+)
 from station_gateway.protocols.ifsf.messages import ACK_OK, NOT_IN_THIS_STATE, Message, MessageType
 from station_gateway.protocols.ifsf.numbers import bcd_to_int
 
@@ -25,9 +31,6 @@ BUSY_TRIES = 3
 """How often a busy device is asked again before an order is refused."""
 RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
-
-
-_TO_COLLECT = (TransactionState.PAYABLE, TransactionState.LOCKED)
 
 
 class Store(Protocol):
@@ -54,7 +57,7 @@ class TransactionBuffer:
         self._key, self._link, self._outbox, self._store = key, link, outbox, store
         self._empty_acks, self._retry_s = empty_acks, retry_s
         self.is_empty = False
-        """Whether the last `empty` ended with the device saying that nothing is left."""
+        """Whether the device has said that nothing is left, and has kept or hidden nothing since."""
 
     async def empty(self, *, recovered: bool, busy_tries: int = 0) -> bool:
         """Collect until the device says that its buffer is empty; then a release's next transaction is its own.
@@ -93,9 +96,9 @@ class TransactionBuffer:
         state = values.get(TransactionId.STATE, b"\0")[-1]
         told = values.get(TransactionId.SEQUENCE)
         real = sequence_of(answer.database) or (bcd_to_int(told) if told else 0)
-        if self._says_none(sequence, answer, values, state):
+        if self._says_none(sequence, answer, real, state):
             return Found.NONE
-        if not real or state not in _TO_COLLECT:
+        if not real or state not in UNPAID:
             BUFFERS_UNREADABLE.labels(node, fp).inc()
             log.warning(
                 "point.buffer.unreadable",
@@ -105,6 +108,7 @@ class TransactionBuffer:
                 ids=sorted(values),
                 state=state,
             )
+            self.is_empty = False
             return Found.BUSY
         if not self._outbox.is_uncleared(node, fp, real, content_of(values)):
             await self._store(real, values, recovered=recovered)
@@ -112,26 +116,22 @@ class TransactionBuffer:
         if cleared.ack != ACK_OK:
             CLEARS_REFUSED.labels(node, fp).inc()
             log.warning("point.clear.refused", node=node, fp=fp, sequence=real)
+            self.is_empty = False
             return Found.STUCK
         self._outbox.cleared(node, fp, real)
         return Found.CLEARED
 
-    def _says_none(self, sequence: int, answer: Message, values: dict[int, bytes], state: int) -> bool:
+    def _says_none(self, asked: int, answer: Message, number: int, state: int) -> bool:
         """Tell "no such transaction" from "not now" and from an answer that cannot be read.
 
         None is: no data of what was asked for, no number and nothing payable, a transaction that is cleared, and the
         acknowledgements that the device is known to say it by, unless one of their items says "not in this state".
         """
-        if answer.type is MessageType.ANSWER:
-            names_another = not sequence and sequence_of(answer.database)
-            nothing = not values and not names_another
-            return nothing or state == TransactionState.CLEARED or self._is_nameless(answer, values, state)
-        now_not = any(code == NOT_IN_THIS_STATE for _, code in answer.ack_items)
-        return answer.ack in self._empty_acks and not now_not
-
-    @staticmethod
-    def _is_nameless(answer: Message, values: dict[int, bytes], state: int) -> bool:
-        """Return whether an answer has neither a number, nor an amount, nor a state that could be paid for."""
-        told, amount = values.get(TransactionId.SEQUENCE, b""), values.get(TransactionId.AMOUNT, b"")
-        numbered = sequence_of(answer.database) or any(told)
-        return not numbered and not any(amount[1:]) and state not in _TO_COLLECT
+        if answer.type is not MessageType.ANSWER:
+            not_now = any(code == NOT_IN_THIS_STATE for _, code in answer.ack_items)
+            return answer.ack in self._empty_acks and not not_now
+        values = answer.values()
+        no_data = not values and not (asked == 0 and number)
+        has_amount = any(values.get(TransactionId.AMOUNT, b"")[1:])
+        nameless = not number and not has_amount and state not in UNPAID
+        return no_data or nameless or state == TransactionState.CLEARED

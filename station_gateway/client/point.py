@@ -30,15 +30,15 @@ from station_gateway.client.sales import (
     sale_of_transaction,
     zero_sale,
 )
-from station_gateway.client.states import FLOWING, RELEASED, Found, lifted_nozzle
+from station_gateway.client.states import FLOWING, RELEASED, lifted_nozzle
 from station_gateway.client.totalisers import check_totals, read_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
     ERROR_DB,
+    UNPAID,
     ErrorCode,
     FpId,
     TransactionId,
-    TransactionState,
     point_state,
     sequence_of,
 )
@@ -131,7 +131,7 @@ class Point:
         values = message.values()
         if sequence is not None:
             state = values.get(TransactionId.STATE, b"\0")[-1]
-            if state in (TransactionState.PAYABLE, TransactionState.LOCKED):
+            if state in UNPAID:
                 self._start_collecting(sequence)
         elif len(message.database) == 3 and message.database[1] == ERROR_DB:
             self._timed_out |= message.database[2] == ErrorCode.AUTHORISE_TIMEOUT
@@ -193,15 +193,13 @@ class Point:
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
-            emptied = await self._buffer.empty(recovered=True)
-            if emptied:
-                await self._settle_opened()
+            await self.settle(recovered=True)
             if self.opened is not None and not self.opened.confirmed and not self._is_at_rest:
                 self.confirm(self.opened.accepted)
             if self.state not in FLOWING:
                 await check_totals(self.key, self.link, self.outbox)
             self.ready = True
-            self._expects_sale = not emptied or not self._is_at_rest or self.opened is not None
+            self._expects_sale |= not self._is_at_rest
         for sequence in tuple(self._collecting):
             self._spawn(self._collect_one(sequence))
         self._later.ask()
@@ -225,9 +223,7 @@ class Point:
     async def _collect_one(self, sequence: int) -> None:
         try:
             async with self.lock:
-                found = await self._buffer.collect(sequence, recovered=False)
-            if found in (Found.BUSY, Found.STUCK):
-                self._buffer.is_empty = False
+                await self._buffer.collect(sequence, recovered=False)
         finally:
             self._collecting.discard(sequence)
         await self._settle()
@@ -248,13 +244,15 @@ class Point:
     async def _look(self) -> None:
         """See how the point stands, unless that has been told meanwhile. Raises LinkError, IfsfError."""
         async with self.lock:
-            if self._is_unsettled:
-                await self.refresh()
-            if self._is_unsettled and self._is_at_rest:
+            if not self._is_unsettled:
+                return
+            await self.refresh()
+            if self._is_at_rest:
                 await self.settle()
-            elif self._is_unsettled:
-                if self.opened is not None and not self.opened.confirmed:
-                    self.confirm(self.opened.accepted)
+                return
+            if self.opened is not None and not self.opened.confirmed:
+                self.confirm(self.opened.accepted)
+            if not self._buffer.is_empty:
                 await self._buffer.empty(recovered=False)
 
     @property
@@ -320,12 +318,12 @@ class Point:
                 if self._is_at_rest:
                     await self.settle()
 
-    async def settle(self) -> None:
+    async def settle(self, *, recovered: bool = False) -> None:
         """The point came back to rest: find its transaction, or end the order without one. Raises LinkError.
 
         While the device keeps an older transaction, the order's own may lie behind it: then nothing ends.
         """
-        emptied = await self._buffer.empty(recovered=False)
+        emptied = await self._buffer.empty(recovered=recovered)
         if emptied:
             await self._settle_opened()
         self._expects_sale = not emptied or self.opened is not None

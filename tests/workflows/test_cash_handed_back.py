@@ -17,7 +17,13 @@ from contracts.payment import CloseOutcome, RefundOutcome, RefundRequest
 from domain import policy
 from domain.payment import CloseKind, PayMethod, RefundKind
 from tests.workflows.harness import Handle, Harness
-from tests.workflows.test_held_money import Run, closed_refunds, give_back, routed, two_late_payments
+from tests.workflows.test_held_money import (
+    closed_refunds,
+    give_back,
+    routed,
+    two_closed_runs,
+    two_late_payments,
+)
 from tests.workflows.test_refund_decisions import rest_that_waits
 
 NEED = "refund_closed"
@@ -28,15 +34,6 @@ def cash(numbers: tuple[str, ...], actor: str = "staff:1") -> ResolveCommand:
     """A person's word that the sum of these refunds was handed back."""
     action = ResolveAction.CASH_RETURNED
     return ResolveCommand(actor=actor, action=action, note="已点清", need=NEED, refund_nos=numbers)
-
-
-async def two_closed_runs(harness: Harness) -> tuple[str, list[Run]]:
-    """An ended sale whose two late payments could not be returned by the channel; each has a run of its own."""
-    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
-    harness.channel.refunds_to_close = 2
-    runs = [await give_back(harness, order_no, number) for number in (one, two)]
-    await closed_refunds(harness, order_no, 2)
-    return order_no, runs
 
 
 def slow_queries(harness: Harness, patch: pytest.MonkeyPatch, of_trade: str = "") -> threading.Event:
@@ -98,10 +95,8 @@ async def test_a_sum_that_is_no_longer_owed_hands_nothing_back(harness: Harness)
 async def test_cash_of_two_runs_of_which_one_is_not_sure_is_not_told_as_done(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
-    harness.channel.refunds_to_close = 2
-    runs = [await give_back(harness, order_no, number) for number in (one, two)]
-    await closed_refunds(harness, order_no, 2)
+    order_no, runs = await two_closed_runs(harness)
+    two = runs[1].id.removeprefix("surplus-")
     ask = harness.channel.query_refund
 
     def query_refund(request: RefundRequest) -> RefundOutcome:

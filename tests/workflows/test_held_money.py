@@ -50,6 +50,25 @@ async def give_back(harness: Harness, order_no: str, number: str) -> Run:
     )
 
 
+async def closed_refunds(harness: Harness, order_no: str, count: int) -> None:
+    """Wait until so many refunds are closed and the lists of runs know who waits."""
+    while (
+        len(harness.rows("SELECT 1 FROM refund WHERE order_no = :n AND status = 'closed'", n=order_no))
+        < count
+    ):
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(1.5)
+
+
+async def two_closed_runs(harness: Harness) -> tuple[str, list[Run]]:
+    """An ended sale whose two late payments could not be returned by the channel; each has a run of its own."""
+    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
+    harness.channel.refunds_to_close = 2
+    runs = [await give_back(harness, order_no, number) for number in (one, two)]
+    await closed_refunds(harness, order_no, 2)
+    return order_no, runs
+
+
 async def abnormal_and_held(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, str, str, Run, Run]:
@@ -167,17 +186,7 @@ async def test_what_one_return_run_waits_for_is_asked_for_again_when_another_is_
 
 async def test_cash_for_the_closed_refunds_of_two_runs_settles_both(harness: Harness) -> None:
     """The form shows the sum of both, and the person counts it out once."""
-    order_no, one, two = await two_late_payments(harness, second_fen=14_700)
-    harness.channel.refunds_to_close = 2
-    runs = [await give_back(harness, order_no, number) for number in (one, two)]
-    for _ in range(200):
-        if (
-            len(harness.rows("SELECT 1 FROM refund WHERE order_no = :no AND status = 'closed'", no=order_no))
-            == 2
-        ):
-            break
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(1.5)  # the list of open runs is eventually consistent
+    order_no, runs = await two_closed_runs(harness)
     assert (await routed(harness, order_no, ResolveAction.CASH_RETURNED, "refund_closed")).ok
     assert [await run.result() for run in runs] == ["returned", "returned"]
     assert harness.balance("1010.cash", order_no) == 14_700 - 2 * 14_700
@@ -200,16 +209,6 @@ async def test_a_cashier_turns_no_refund_of_a_channel_into_cash(harness: Harness
     assert (refused.ok, refused.code) == (False, "MANAGER_NEEDED")
     assert (await harness.resolve(handle, cash)).ok
     assert (await handle.result()).status == "completed"
-
-
-async def closed_refunds(harness: Harness, order_no: str, count: int) -> None:
-    """Wait until so many refunds are closed and the lists of runs know who waits."""
-    while (
-        len(harness.rows("SELECT 1 FROM refund WHERE order_no = :n AND status = 'closed'", n=order_no))
-        < count
-    ):
-        await asyncio.sleep(0.05)
-    await asyncio.sleep(1.5)
 
 
 async def test_a_repeated_decision_gets_its_first_answer_from_an_ended_return_run(harness: Harness) -> None:

@@ -96,6 +96,10 @@ class TransactionState(IntEnum):
     LOCKED = 3
 
 
+UNPAID = (TransactionState.PAYABLE, TransactionState.LOCKED)
+"""A transaction in one of these states is to be collected; it may be cleared."""
+
+
 class ErrorCode(IntEnum):
     """Codes of the error database that mean something to us; also TR_DAT's error."""
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,9 +17,11 @@ from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, s
 NEXT = (8, 5_000, 680, 1_034_010)
 
 
-def bare_device(*, tells_total: bool) -> Device:
-    """Return a device whose records have neither totaliser nor time; its meter's own totaliser may be unreadable too."""
-    device = Device()
+Made = TypeVar("Made", bound=Device)
+
+
+def bare(device: Made, *, tells_total: bool = False) -> Made:
+    """Leave totaliser and time out of a device's records; its meter's own totaliser may be unreadable too."""
     device.tells_total_after = False
     if not tells_total:
         device.total = None
@@ -53,7 +56,7 @@ def told(point: Point) -> list[tuple[int, str | None]]:
 async def test_a_sale_whose_clear_was_lost_is_one_sale_after_another_fill(
     tmp_path: Path, tells_total: bool, restarted: bool
 ) -> None:
-    device = bare_device(tells_total=tells_total)
+    device = bare(Device(), tells_total=tells_total)
     point = await ready_point(device, tmp_path)
     assert (await authorise(point)).state is CommandState.ACCEPTED
     fills(device, OWN)
@@ -74,7 +77,7 @@ async def test_a_transaction_like_one_that_was_cleared_is_another_sale(
     tmp_path: Path, answer_lost: bool, restarted: bool
 ) -> None:
     """The sequence number has wrapped, the figures are equal, and no totaliser tells the two apart."""
-    device = bare_device(tells_total=False)
+    device = bare(Device())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     if answer_lost:
@@ -90,7 +93,7 @@ async def test_a_transaction_like_one_that_was_cleared_is_another_sale(
 
 
 async def test_another_transaction_with_the_number_of_an_uncleared_one_is_a_sale(tmp_path: Path) -> None:
-    device = bare_device(tells_total=False)
+    device = bare(Device())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.loses_clear = True
@@ -166,9 +169,7 @@ BUSY = [1, 2, BUSY_TRIES, 20]
 async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
     tmp_path: Path, restarted: bool, busy: int
 ) -> None:
-    device = BusyDevice()
-    device.tells_total_after = False
-    device.total = None
+    device = bare(BusyDevice())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2
@@ -188,9 +189,7 @@ async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
 @pytest.mark.feature("003-D2")
 @pytest.mark.parametrize("busy", BUSY)
 async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Path, busy: int) -> None:
-    device = BusyDevice()
-    device.tells_total_after = False
-    device.total = None
+    device = bare(BusyDevice())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.loses_clear = True
@@ -210,9 +209,7 @@ async def test_a_busy_device_is_not_released_over_an_older_sale(
     tmp_path: Path, busy: int, stored: bool
 ) -> None:
     """A post-paid sale whose message was lost, or whose clear was refused: the next order must not be given its fuel."""
-    device = BusyDevice()
-    device.tells_total_after = False
-    device.total = None
+    device = bare(BusyDevice())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     if stored:
@@ -252,7 +249,7 @@ async def test_an_order_is_not_ended_by_the_totaliser_while_the_device_does_not_
 @pytest.mark.feature("003-D2")
 async def test_the_same_figures_after_a_device_was_reset_are_another_sale(tmp_path: Path) -> None:
     """The clear was refused, then a technician emptied the buffer: months later the same number and amount are new fuel."""
-    device = bare_device(tells_total=False)
+    device = bare(Device())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2

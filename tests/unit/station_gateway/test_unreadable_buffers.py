@@ -13,7 +13,7 @@ from station_gateway.protocols.ifsf.ids import FpId, TransactionId, transaction_
 from station_gateway.protocols.ifsf.messages import Message, MessageType
 from station_gateway.protocols.ifsf.numbers import int_to_bcd
 from tests.unit.station_gateway.hostile_device import CONTROLLER, DEVICE, FP, IDLE, Device
-from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, BusyDevice, fills, told
+from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, BusyDevice, bare, fills, told
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales, stop_command
 
 FUELLING, CALLING = 8, 4
@@ -115,8 +115,7 @@ ODD = ["not in this state", "no items", "no state", "state 0"]
 @pytest.mark.feature("003-D2")
 @pytest.mark.parametrize("odd", ODD)
 async def test_an_answer_that_cannot_be_read_is_no_empty_buffer(tmp_path: Path, odd: str) -> None:
-    device = OddDevice()
-    device.tells_total_after, device.total = False, None
+    device = bare(OddDevice())
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2
