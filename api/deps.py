@@ -90,13 +90,13 @@ class Services:
         return self.clock()
 
 
-def services(request: Request) -> Services:
-    """Return the services of the app that serves this request."""
+async def services(request: Request) -> Services:
+    """Return the services of the app that serves this request; async, or FastAPI would go to a thread for it."""
     found: Services = request.app.state.services
     return found
 
 
-def client_address(request: Request) -> str:
+async def client_address(request: Request) -> str:
     """Return where a request comes from, for the limits of login tries."""
     return request.client.host if request.client else "unknown"
 

@@ -16,6 +16,9 @@ from db.tables.station import Nozzle, Operator, Product, Station
 from domain.order import OrderStatus
 
 
+_DRIVER, _STATION, _OPERATOR, _NOZZLES = "seen_driver", "seen_station", "seen_operator", "seen_nozzles"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderScope:
     """Whose orders somebody may see; all that is given must match, nothing given means everything (admin).
@@ -29,27 +32,42 @@ class OrderScope:
     operator_id: int | None = None
     nozzle_numbers: frozenset[int] = frozenset()
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return what the parameters of `conditions` stand for."""
+        given = {
+            _DRIVER: self.driver_id,
+            _STATION: self.station_id,
+            _OPERATOR: self.operator_id,
+            _NOZZLES: sorted(self.nozzle_numbers) or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
     def conditions(self, *, claimable: bool = False) -> list[ColumnElement[bool]]:
-        """Return the conditions for a query over `fuel_order` joined with `nozzle`."""
-        found: list[ColumnElement[bool]] = []
-        if self.driver_id is not None:
-            mine: ColumnElement[bool] = col(FuelOrder.driver_id) == self.driver_id
-            unpaid = col(FuelOrder.status) == OrderStatus.UNPAID.value
-            found.append(or_(mine, unpaid, _asked_to_pay(self.driver_id)) if claimable else mine)
-        if self.station_id is not None:
-            found.append(col(FuelOrder.station_id) == self.station_id)
-        if self.operator_id is not None:
-            found.append(col(FuelOrder.operator_id) == self.operator_id)
-        if self.nozzle_numbers:
-            found.append(col(Nozzle.number).in_(self.nozzle_numbers))
-        return found
+        """Return the conditions for a query over `fuel_order` joined with `nozzle`, to be run with `values`."""
+        return _conditions(frozenset(self.values), claimable=claimable)
 
 
-def _asked_to_pay(driver_id: int) -> ColumnElement[bool]:
-    """Return whether a driver has a payment attempt on the order of the outer query."""
+def _conditions(given: frozenset[str], *, claimable: bool) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if _DRIVER in given:
+        mine: ColumnElement[bool] = col(FuelOrder.driver_id) == bindparam(_DRIVER)
+        unpaid = col(FuelOrder.status) == OrderStatus.UNPAID.value
+        found.append(or_(mine, unpaid, _asked_to_pay()) if claimable else mine)
+    if _STATION in given:
+        found.append(col(FuelOrder.station_id) == bindparam(_STATION))
+    if _OPERATOR in given:
+        found.append(col(FuelOrder.operator_id) == bindparam(_OPERATOR))
+    if _NOZZLES in given:
+        found.append(col(Nozzle.number).in_(bindparam(_NOZZLES, expanding=True)))
+    return found
+
+
+def _asked_to_pay() -> ColumnElement[bool]:
+    """Return whether the driver has a payment attempt on the order of the outer query."""
     attempts = aliased(PaymentAttempt)
     asked = select(col(attempts.out_trade_no)).where(
-        col(attempts.order_no) == col(FuelOrder.order_no), col(attempts.driver_id) == driver_id
+        col(attempts.order_no) == col(FuelOrder.order_no), col(attempts.driver_id) == bindparam(_DRIVER)
     )
     return asked.correlate(FuelOrder).exists()
 
@@ -159,15 +177,20 @@ _ORDERS: Select[*tuple[Any, ...]] = (
 )
 
 
-@lru_cache(maxsize=256)
-def _order_visible_to(scope: OrderScope) -> Select[*tuple[Any, ...]]:
-    """Return the query of one order; kept, since building it costs more than running it and a screen asks often."""
-    return _ORDERS.where(col(FuelOrder.order_no) == bindparam("wanted"), *scope.conditions(claimable=True))
+@lru_cache
+def _order_visible_to(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """Return the query of one order, one object for each kind of caller: a screen asks often.
+
+    Building it costs more than running it, and an equal one that is not the same is adapted to it each time.
+    """
+    return _ORDERS.where(col(FuelOrder.order_no) == bindparam("wanted"), *_conditions(given, claimable=True))
 
 
 def order_by_no(conn: Connection, order_no: str, scope: OrderScope) -> OrderRow | None:
     """Return one order that the scope may see."""
-    row = conn.execute(_order_visible_to(scope), {"wanted": order_no}).mappings().one_or_none()
+    values = scope.values
+    statement = _order_visible_to(frozenset(values))
+    row = conn.execute(statement, {"wanted": order_no, **values}).mappings().one_or_none()
     return OrderRow(**row) if row else None
 
 
@@ -193,7 +216,7 @@ def orders(
         key = tuple_(col(FuelOrder.created_at), col(FuelOrder.order_no))
         statement = statement.where(key < tuple_(*before))
     newest_first = (col(FuelOrder.created_at).desc(), col(FuelOrder.order_no).desc())
-    rows = conn.execute(statement.order_by(*newest_first).limit(limit)).mappings()
+    rows = conn.execute(statement.order_by(*newest_first).limit(limit), scope.values).mappings()
     return [OrderRow(**row) for row in rows]
 
 
@@ -245,7 +268,7 @@ def receipt_of(conn: Connection, order_no: str, scope: OrderScope) -> ReceiptRow
         .join(Nozzle, col(Nozzle.id) == col(FuelOrder.nozzle_id))
         .where(col(Receipt.order_no) == order_no, *scope.conditions())
     )
-    row = conn.execute(statement).mappings().one_or_none()
+    row = conn.execute(statement, scope.values).mappings().one_or_none()
     return ReceiptRow(**row) if row else None
 
 
@@ -279,5 +302,5 @@ def attempt(conn: Connection, out_trade_no: str, scope: OrderScope) -> AttemptRo
         .join(Nozzle, col(Nozzle.id) == col(FuelOrder.nozzle_id))
         .where(col(PaymentAttempt.out_trade_no) == out_trade_no, *own, *scope.conditions(claimable=True))
     )
-    row = conn.execute(statement).mappings().one_or_none()
+    row = conn.execute(statement, scope.values).mappings().one_or_none()
     return AttemptRow(**row) if row else None
