@@ -15,7 +15,6 @@ from db.tables.payment import PaymentAttempt
 from db.tables.station import Nozzle, Operator, Product, Station
 from domain.order import OrderStatus
 
-
 _DRIVER, _STATION, _OPERATOR, _NOZZLES = "seen_driver", "seen_station", "seen_operator", "seen_nozzles"
 
 
