@@ -51,6 +51,10 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, context.run, self._without_transaction, work)
 
+    async def run_single(self, work: Callable[[Connection], T]) -> T:
+        """Run one statement that changes something; PostgreSQL commits it by itself."""
+        return await self.read(work)
+
     def _without_transaction(self, work: Callable[[Connection], T]) -> T:
         with self._reading.connect() as connection:
             return work(connection)

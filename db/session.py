@@ -34,6 +34,7 @@ def make_engine(database_url: str, *, pool_size: int = 10, application_name: str
         url,
         pool_size=pool_size,
         max_overflow=0,
+        pool_use_lifo=True,
         pool_timeout=10,
         hide_parameters=True,
         connect_args={

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -18,6 +19,8 @@ REFRESH_LIFETIME = timedelta(days=30)
 STAFF_REFRESH_LIFETIME = timedelta(hours=12)
 """A shift: staff log in again for the next one."""
 _ALGORITHM, _ISSUER, _AUDIENCE, _TYPE = "HS256", "jiazhu", "jiazhu-api", "access"
+_KEPT = 4_096
+"""Verified tokens that are remembered, at most 4 KiB each (`credentials` takes no longer header)."""
 _REQUIRED = ["exp", "nbf", "iat", "aud", "iss", "sub", "jti"]
 
 
@@ -53,6 +56,7 @@ class AccessTokens:
         if len(secret.encode()) < 32:
             raise ValueError("the token secret must have at least 32 bytes")
         self._secret = secret
+        self._claims = lru_cache(maxsize=_KEPT)(self._verify)
 
     def issue(self, principal: Principal, *, now: datetime) -> str:
         """Return an access token of a driver or a staff member."""
@@ -74,19 +78,23 @@ class AccessTokens:
 
     def read(self, token: str, *, now: datetime) -> Principal | None:
         """Return the caller of a token, None when it is not a valid one of ours at this time."""
-        options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
         try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=[_ALGORITHM],
-                audience=_AUDIENCE,
-                issuer=_ISSUER,
-                options=options,
-            )
-            return self._principal(claims, int(now.timestamp()))
+            return self._principal(self._claims(token), int(now.timestamp()))
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError):
             return None
+
+    def _verify(self, token: str) -> dict[str, Any]:
+        """Return the claims of a token that we signed. True for ever, so it is kept: a screen asks often; times are not."""
+        options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._secret,
+            algorithms=[_ALGORITHM],
+            audience=_AUDIENCE,
+            issuer=_ISSUER,
+            options=options,
+        )
+        return claims
 
     @staticmethod
     def _principal(claims: dict[str, Any], now_s: int) -> Principal | None:

@@ -65,7 +65,7 @@ class Receiver:
             log.warning("api.notification.left", id=external_id)
             return
         now = self._clock()
-        await self._db.run(
+        await self._db.run_single(
             lambda conn: inbox.mark_handled(conn, SOURCE_WECHAT, external_id, outcome=outcome, now=now)
         )
 

@@ -1,4 +1,8 @@
-"""What the gateway server keeps: sales in the inbox, commands, links and the live view. One transaction a call."""
+"""What the gateway server keeps: sales in the inbox, commands, links and the live view.
+
+No call needs two statements to stand or fall together: rows are independent, and a station sends again what was not
+acknowledged. So each statement is its own transaction, which spares the round trips of BEGIN and COMMIT.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -97,7 +101,7 @@ class GatewayRepository:
     """All SQL of the gateway server; synchronous, to be called on a thread."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     # -- inbox -----------------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ class GatewayRepository:
             }
             for one in messages
         ]
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             return set(conn.execute(_INSERT_MESSAGE, rows).scalars())
 
     def unhandled(self, sources: Iterable[str], *, before: datetime, limit: int) -> list[StoredMessage]:
@@ -131,13 +135,13 @@ class GatewayRepository:
             .order_by(_inbox.c.attempts, _inbox.c.received_at)
             .limit(limit)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             return [StoredMessage(**row) for row in conn.execute(statement).mappings()]
 
     def mark_handled(self, handled: Sequence[tuple[str, str, str]], now: datetime) -> None:
         """Mark (source, external_id, outcome) as handed to a workflow."""
         rows = [{"s": source, "e": key, "o": outcome, "n": now} for source, key, outcome in handled]
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(_MARK_HANDLED, rows)
 
     def count_attempt(self, source: str, external_id: str) -> None:
@@ -147,7 +151,7 @@ class GatewayRepository:
             .where(_inbox.c.source == source, _inbox.c.external_id == external_id)
             .values(attempts=_inbox.c.attempts + 1)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(statement)
 
     # -- commands --------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ class GatewayRepository:
             "created_at": now,
             "expires_at": command.expires_at,
         }
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             if conn.execute(_INSERT_COMMAND, row).rowcount == 1:
                 return None
             known = select(_command.c.result).where(_command.c.command_id == command.command_id)
@@ -184,7 +188,7 @@ class GatewayRepository:
             .where(_command.c.station_code == station_code, _command.c.result.is_(None))
             .order_by(_command.c.created_at)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             return [StoredCommand(**row) for row in conn.execute(statement).mappings()]
 
     def store_results(
@@ -196,7 +200,7 @@ class GatewayRepository:
         """
         common = {"s": station_code, "u": unknown, "n": now}
         rows = [common | {"i": one[0], "r": one[1], "t": one[2]} for one in results]
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(_STORE_RESULT, rows)
 
     def untold(self, stations: Iterable[str], *, before: datetime, limit: int) -> list[tuple[str, str]]:
@@ -212,7 +216,7 @@ class GatewayRepository:
             .order_by(_command.c.answered_at)
             .limit(limit)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             return [(row[0], row[1]) for row in conn.execute(statement)]
 
     def mark_told(self, command_id: str, result: str, now: datetime) -> None:
@@ -222,7 +226,7 @@ class GatewayRepository:
             .where(_command.c.command_id == command_id, _command.c.result == result)
             .values(told_at=now)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(statement)
 
     # -- links and states --------------------------------------------------------------------------
@@ -238,12 +242,12 @@ class GatewayRepository:
             }
             for one in links
         ]
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(_UPSERT_LINK, rows)
 
     def put_states(self, rows: Sequence[dict[str, Any]]) -> None:
         """Replace the live view of fuelling points."""
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             conn.execute(_UPSERT_STATE, list(rows))
 
     def operator_of(self, station_code: str) -> str | None:
@@ -253,7 +257,7 @@ class GatewayRepository:
             .join(_station, _station.c.operator_id == _operator.c.id)
             .where(_station.c.code == station_code)
         )
-        with self._engine.begin() as conn:
+        with self._engine.connect() as conn:
             return conn.execute(statement).scalar()
 
     def ping(self) -> None:

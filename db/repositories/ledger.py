@@ -14,6 +14,9 @@ from domain.ledger import Journal
 
 _journal, _entry = table_of(LedgerJournal), table_of(LedgerEntry)
 
+_INSERT_JOURNAL = insert(_journal).on_conflict_do_nothing(index_elements=["key"]).returning(_journal.c.id)
+_INSERT_ENTRIES = _entry.insert()
+
 
 def journal_hash(journal: Journal) -> str:
     """Return the hash that binds a journal's key to its entries."""
@@ -34,7 +37,7 @@ class LedgerRepository:
         """
         digest = journal_hash(journal)
         new_id = self._db.execute(
-            insert(_journal).on_conflict_do_nothing(index_elements=["key"]).returning(_journal.c.id),
+            _INSERT_JOURNAL,
             {
                 "key": journal.key,
                 "body_hash": digest,
@@ -51,7 +54,7 @@ class LedgerRepository:
                 raise LedgerConflictError(f"journal {journal.key} exists with other entries")
             return False
         self._db.execute(
-            _entry.insert(),
+            _INSERT_ENTRIES,
             [
                 {"journal_id": new_id, "account": e.account, "side": e.side, "amount_fen": e.amount_fen}
                 for e in journal.entries

@@ -62,6 +62,9 @@ _ADD_EVENTS = insert(_event).on_conflict_do_nothing(index_elements=["order_no", 
 _INSERT_SALE = (
     insert(_sale).on_conflict_do_nothing(index_elements=["natural_key"]).returning(_sale.c.natural_key)
 )
+_INSERT_ORDER = _order.insert()
+_INSERT_RECEIPT = insert(_receipt).on_conflict_do_nothing(index_elements=["order_no"])
+_INSERT_OUTBOX = insert(_outbox).on_conflict_do_nothing(index_elements=["key"])
 _AWAITING_PAYMENT_OF = (
     select(func.count())
     .select_from(_order)
@@ -98,7 +101,7 @@ class OrderRepository:
 
     def insert(self, order: OrderRecord) -> None:
         """Insert a new order."""
-        self._db.execute(_order.insert(), asdict(order))
+        self._db.execute(_INSERT_ORDER, asdict(order))
 
     def awaiting_payment_of(self, driver_id: int) -> int:
         """Return how many prepaid orders of a driver wait for money."""
@@ -129,15 +132,13 @@ class OrderRepository:
 
     def insert_receipt(self, receipt: ReceiptRecord) -> None:
         """Insert the order's only receipt; a second one is left out."""
-        self._db.execute(
-            insert(_receipt).on_conflict_do_nothing(index_elements=["order_no"]), asdict(receipt)
-        )
+        self._db.execute(_INSERT_RECEIPT, asdict(receipt))
 
     def insert_outbox(self, message: OutboxRecord) -> None:
         """Owe a customer a message; a key that is already there is left alone."""
         values = asdict(message)
         at = values.pop("at")
         self._db.execute(
-            insert(_outbox).on_conflict_do_nothing(index_elements=["key"]),
+            _INSERT_OUTBOX,
             {**values, "created_at": at, "due_at": at, "attempts": 0, "outcome": ""},
         )

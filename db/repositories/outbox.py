@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 
 from db.repositories.columns import table_of
 from db.tables.identity import Driver
@@ -11,6 +11,9 @@ from db.tables.inbox import OutboxMessage
 
 _outbox, _driver = table_of(OutboxMessage), table_of(Driver)
 _LEASE = timedelta(minutes=1)
+_OF_ONE = _outbox.update().where(_outbox.c.id == bindparam("i"))
+_FINISH = _OF_ONE.values(sent_at=bindparam("at"), outcome=bindparam("o"))
+_POSTPONE = _OF_ONE.values(due_at=bindparam("at"), outcome=bindparam("o"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +85,12 @@ class OutboxRelayStore:
         """
         if not outcomes:
             return
+        final = [one for one in outcomes if one.again_at is None]
+        again = [one for one in outcomes if one.again_at is not None]
         with self._engine.begin() as db:
-            for one in outcomes:
-                change = {"sent_at": now} if one.again_at is None else {"due_at": one.again_at}
-                db.execute(
-                    _outbox.update()
-                    .where(_outbox.c.id == one.message_id)
-                    .values(**change, outcome=one.outcome[:128])
-                )
+            for statement, ended in ((_FINISH, final), (_POSTPONE, again)):
+                rows = [
+                    {"i": one.message_id, "o": one.outcome[:128], "at": one.again_at or now} for one in ended
+                ]
+                if rows:
+                    db.execute(statement, rows)

@@ -21,7 +21,12 @@ _REFUNDS = (
 )
 _ATTEMPT_CHANGES = ("status", "client_params", "transaction_id", "payer_fen", "code", "paid_at")
 _REFUND_CHANGES = ("status", "refund_id", "code", "finished_at")
-
+_INSERT_ATTEMPT = _attempt.insert()
+_SAVE_ATTEMPT = (
+    _attempt.update()
+    .where(_attempt.c.out_trade_no == bindparam("key"))
+    .values({name: bindparam(name) for name in _ATTEMPT_CHANGES})
+)
 
 _TABLE, _BODY = "payment_attempt", "request_body"
 
@@ -60,13 +65,12 @@ class PaymentRepository:
     def insert_attempt(self, attempt: AttemptRecord) -> None:
         """Insert a new attempt."""
         sealed = self._encrypt(_TABLE, _BODY, attempt.request_body)
-        self._db.execute(_attempt.insert(), {**asdict(attempt), _BODY: sealed})
+        self._db.execute(_INSERT_ATTEMPT, {**asdict(attempt), _BODY: sealed})
 
     def save_attempt(self, attempt: AttemptRecord) -> None:
         """Write what may change of an attempt."""
         values = {name: getattr(attempt, name) for name in _ATTEMPT_CHANGES}
-        where = _attempt.c.out_trade_no == attempt.out_trade_no
-        self._db.execute(_attempt.update().where(where).values(**values))
+        self._db.execute(_SAVE_ATTEMPT, {"key": attempt.out_trade_no, **values})
 
     def refunds_of(self, order_no: str) -> list[RefundRecord]:
         """Return the order's refunds, oldest first."""

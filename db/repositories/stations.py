@@ -101,6 +101,25 @@ _VERSION_OF_PRICE = (
 )
 
 
+_HOLD = (
+    _point.update()
+    .where(
+        _point.c.id == bindparam("point"),
+        or_(
+            _point.c.holder_order_no.is_(None),
+            _point.c.holder_order_no == bindparam("order"),
+            _point.c.held_until < bindparam("now"),
+        ),
+    )
+    .values(holder_order_no=bindparam("order"), held_until=bindparam("until"))
+)
+_RELEASE = (
+    _point.update()
+    .where(_point.c.id == bindparam("point"), _point.c.holder_order_no == bindparam("order"))
+    .values(holder_order_no=None, held_until=None)
+)
+
+
 class StationRepository:
     """Stations over one connection."""
 
@@ -141,22 +160,9 @@ class StationRepository:
 
         One conditional update: of two orders at the same moment the row lock lets one win.
         """
-        free = or_(
-            _point.c.holder_order_no.is_(None),
-            _point.c.holder_order_no == order_no,
-            _point.c.held_until < now,
-        )
-        done = self._db.execute(
-            _point.update()
-            .where(_point.c.id == fuelling_point_id, free)
-            .values(holder_order_no=order_no, held_until=until)
-        )
-        return done.rowcount == 1
+        values = {"point": fuelling_point_id, "order": order_no, "until": until, "now": now}
+        return self._db.execute(_HOLD, values).rowcount == 1
 
     def release(self, fuelling_point_id: int, order_no: str) -> None:
         """Let go of the fuelling point, if this order has it."""
-        self._db.execute(
-            _point.update()
-            .where(_point.c.id == fuelling_point_id, _point.c.holder_order_no == order_no)
-            .values(holder_order_no=None, held_until=None)
-        )
+        self._db.execute(_RELEASE, {"point": fuelling_point_id, "order": order_no})

@@ -5,13 +5,12 @@ the nozzle moves the dispenser simulator. Everything is on loopback.
 """
 
 import itertools
-import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
+import urllib3
 
 from db.seed import STAFF_PASSWORD, STATION, TERMINAL_SECRETS
 from workers.embedded.demo_station import NOZZLES_BY_NUMBER
@@ -36,38 +35,27 @@ class Addresses:
 
 
 class Line:
-    """An HTTP connection of one person. Retries a connection that broke: a person would tap again, same key."""
+    """The HTTP connections of one person. Retries a connection that broke: a person would tap again, same key."""
 
     def __init__(self, base: str, headers: dict[str, str] | None = None, patience_s: float = 30) -> None:
         self._base, self._patience_s = base, patience_s
         self.headers = headers or {}
-        self._local = threading.local()
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            session.headers.update(self.headers)
-            self._local.session = session
-        return session
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=_TIMEOUT_S)
 
     def call(self, method: str, path: str, body: Json | None = None, key: str = "") -> tuple[int, Json]:
         """Return status and JSON of an answer; a broken connection and a 503 are tried again with the same key.
 
         Raises StoryError when there was no answer within the patience.
         """
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {**self.headers, "Idempotency-Key": key} if key else self.headers
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                answer = self._session().request(
-                    method, self._base + path, json=body, headers=headers, timeout=_TIMEOUT_S
-                )
-                if answer.status_code not in (502, 503, 504):
-                    return answer.status_code, answer.json() if answer.content else {}
-                why = f"{answer.status_code} {answer.text[:200]}"
-            except requests.RequestException as error:
+                answer = self._pool.request(method, self._base + path, json=body, headers=headers)
+                if answer.status not in (502, 503, 504):
+                    return answer.status, answer.json() if answer.data else {}
+                why = f"{answer.status} {answer.data[:200].decode(errors='replace')}"
+            except urllib3.exceptions.HTTPError as error:
                 why = type(error).__name__
             if time.monotonic() > deadline:
                 raise StoryError(f"{method} {path}: {why}")
