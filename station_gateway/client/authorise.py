@@ -5,17 +5,24 @@ what it did, and when it cannot be asked the result is UNKNOWN and the next conn
 """
 
 import asyncio
-import time
 
 import structlog
 
-from contracts.station import AuthoriseCommand, CommandResult, CommandState, PointState, StopCommand
+from contracts.station import (
+    AuthoriseCommand,
+    CommandResult,
+    CommandState,
+    EndReason,
+    PointState,
+    StopCommand,
+)
 from station_gateway.client.lifetime import Lifetime
 from station_gateway.client.link import LinkError
 from station_gateway.client.outbox import OpenAuthorisation
 from station_gateway.client.point import Point
+from station_gateway.client.releases import PARTLY_TAKEN, may_have_begun
+from station_gateway.client.sales import zero_sale
 from station_gateway.client.states import FLOWING, RELEASED, WAITING
-from station_gateway.client.totalisers import known_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import FpId, PriceId, price_db
 from station_gateway.protocols.ifsf.messages import ACK_OK
@@ -85,19 +92,20 @@ async def _checked(point: Point, command: AuthoriseCommand, lifetime: Lifetime) 
         return refused(command, "FP_BUSY", "another order is open")
     if not point.ready:
         return refused(command, "FP_OFFLINE")
-    if not await point.collect_unpaid():
-        return refused(command, "FP_BUSY", "the dispenser keeps an older transaction")
-    await point.refresh()
+    await point.refresh()  # before the buffer: what ends after this was not running
     if point.state in (PointState.CLOSED, PointState.INOPERATIVE):
         return refused(command, "FP_CLOSED", point.state.value)
     if point.state not in WAITING:
         return refused(command, "FP_BUSY", point.state.value)
     if point.state is PointState.CALLING and point.nozzle_out not in (None, command.nozzle):
         return refused(command, "FP_BUSY", "another nozzle is lifted")
+    if point.release.may_still_begin:
+        return refused(command, "FP_BUSY", "a post-paid release may still begin")
+    if not await point.collect_unpaid(command.nozzle):
+        return refused(command, "FP_BUSY", "the dispenser has older fuel to tell")
     price = await _price(point, nozzle.product)
     if price != command.price_fen_per_unit:
         return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
-    await known_total(point.key, point.link, point.outbox, command.nozzle)
     if lifetime.is_over:  # last: a pump must not open after the customer has left
         return answer(command, CommandState.EXPIRED, "EXPIRED")
     return None
@@ -135,10 +143,7 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
     preset = (FpId.AMOUNT_PRESET, encode_amount(command.amount_fen))
     point.begin(opened)
     try:
-        try:
-            ack = await point.link.write(point.db, preset, *point.release_items(command.nozzle))
-        finally:
-            point.asked_at = time.monotonic()
+        ack = await point.release.ask(command.nozzle, preset)
     except LinkError as error:
         point.link.close()
         result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
@@ -149,9 +154,23 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
         point.confirm(result)
         return result
     log.info("authorise.refused", order=command.order_no, codes=ack.refusals())
+    if may_have_begun(ack):
+        return await _withdraw(point, command)
     result = refused(command, "DEVICE_REFUSED", f"codes {ack.refusals()}")
     point.outbox.drop_authorisation(result, int(point.now().timestamp() * 1000))
     point.opened = None
+    return result
+
+
+async def _withdraw(point: Point, command: AuthoriseCommand) -> CommandResult:
+    """The nozzle may be open without its limit: shut it; the order ends by what the device then tells."""
+    result = answer(command, CommandState.UNKNOWN, PARTLY_TAKEN, "released without its limit; withdrawn")
+    _keep(point, result)
+    try:
+        await point.release.terminate()
+    except LinkError:
+        point.link.close()
+    point.doubt()
     return result
 
 
@@ -161,6 +180,7 @@ async def stop(point: Point, command: StopCommand) -> CommandResult:
         try:
             result = await _stopped(point, command)
         except (LinkError, IfsfError) as error:
+            point.doubt()
             result = answer(command, CommandState.UNKNOWN, "NO_ANSWER", str(error))
         _keep(point, result)
         return result
@@ -176,8 +196,8 @@ async def _stopped(point: Point, command: StopCommand) -> CommandResult:
     await point.refresh()
     if point.state in FLOWING:
         return refused(command, "FUELLING")
-    if point.state in RELEASED or point.may_still_begin:
-        ack = await point.link.write(point.db, (FpId.TERMINATE, b""))
+    if point.state in RELEASED or point.release.may_still_begin:
+        ack = await point.release.terminate()
         if ack.ack != ACK_OK and point.state in RELEASED:
             return refused(command, "DEVICE_REFUSED", f"codes {ack.refusals()}")
         await point.refresh()
@@ -185,6 +205,7 @@ async def _stopped(point: Point, command: StopCommand) -> CommandResult:
     await point.settle()
     if point.opened is not None:
         return refused(command, "FP_BUSY", "not at rest yet, or an older transaction is in the way")
-    if not point.last_sale_was_zero(before):
+    zero = zero_sale(point.key, before, EndReason.ZERO, point.now())
+    if not point.outbox.knows_sale(zero.natural_key):
         return refused(command, "FUELLING", "fuel flowed, or cannot be excluded")
     return answer(command, CommandState.ACCEPTED)

@@ -1,4 +1,4 @@
-"""Orders that end without a transaction: when that may be said, and which record is made of it."""
+"""Where the totaliser speaks: before a release, and when an order ends without a transaction."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,16 +7,44 @@ from datetime import datetime
 import structlog
 
 from contracts.station import EndReason, SaleRecord
-from station_gateway.client.buffer import TransactionBuffer
+from station_gateway.client.buffer import BUSY_TRIES, TransactionBuffer
 from station_gateway.client.health import SYNTHESISED
 from station_gateway.client.link import DispenserLink
-from station_gateway.client.outbox import OpenAuthorisation
+from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import PointKey, synthesised_sale, zero_sale
-from station_gateway.client.totalisers import read_total
+from station_gateway.client.totalisers import check_total, has_moved, read_total
 
 log = structlog.get_logger(__name__)
 
 SETTLE_TRIES = 3
+
+
+async def all_is_told(
+    key: PointKey,
+    link: DispenserLink,
+    outbox: Outbox,
+    buffer: TransactionBuffer,
+    nozzle: int,
+    *,
+    retry_s: float,
+    has_flowed: bool,
+) -> bool:
+    """Empty the buffer and return whether all fuel of a nozzle at rest is told: the next sale is the next order's.
+
+    A board writes a transaction up to 2 s after its pump came to rest; until then only the totaliser knows of it.
+    When it moved and no transaction comes, that is noted as a gap, and nothing is released this time if fuel was seen
+    to flow. False: the device keeps something. Raises LinkError, IfsfError.
+    """
+    if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
+        return False
+    for _ in range(SETTLE_TRIES):
+        if not await has_moved(key, link, outbox, nozzle):
+            return True
+        await asyncio.sleep(retry_s)
+        if not await buffer.empty(recovered=False):
+            return False
+    await check_total(key, link, outbox, nozzle)
+    return not has_flowed
 
 
 async def settled_total(
@@ -26,15 +54,18 @@ async def settled_total(
     opened: OpenAuthorisation,
     *,
     retry_s: float,
+    has_flowed: bool,
     is_open: Callable[[], bool],
 ) -> int | None:
-    """Return the totaliser in thousandths; unless it has not moved, give the device time to write a transaction.
+    """Return the totaliser in thousandths, after the device had time to write a transaction.
+
+    It needs none when no fuel was seen to flow and the totaliser has not moved; one that lags proves nothing else.
 
     None when it cannot be read, and when a transaction came or may lie there. Raises LinkError, IfsfError.
     """
     for _ in range(SETTLE_TRIES):
         total = await read_total(key, link, opened.nozzle)
-        if total is not None and total == opened.total_before_milli:
+        if not has_flowed and total is not None and total == opened.total_before_milli:
             return total
         await asyncio.sleep(retry_s)
         if not await buffer.empty(recovered=False) or not is_open():
@@ -43,14 +74,20 @@ async def settled_total(
 
 
 def record_of_end(
-    key: PointKey, opened: OpenAuthorisation, total: int | None, *, timed_out: bool, now: datetime
+    key: PointKey,
+    opened: OpenAuthorisation,
+    total: int | None,
+    *,
+    ran: bool,
+    timed_out: bool,
+    now: datetime,
 ) -> SaleRecord:
-    """Return the record of an order that has no transaction.
+    """Return the record of an order that has no transaction; `ran`: a running amount above zero was reported.
 
-    Only two equal readings of the totaliser prove that nothing was dispensed; without both of them, and when they
-    differ, the record is flagged and a person decides.
+    Only two equal readings of the totaliser prove that nothing was dispensed; without both of them, when they differ
+    and when fuel was reported, the record is flagged and a person decides.
     """
-    if total is not None and total == opened.total_before_milli:
+    if not ran and total is not None and total == opened.total_before_milli:
         reason = EndReason.AUTHORISE_TIMEOUT if timed_out else EndReason.ZERO
         return zero_sale(key, opened, reason, now)
     SYNTHESISED.inc()

@@ -1,6 +1,7 @@
 """The controller of a station's IFSF dispensers: discovery, connections, and the two commands."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from station_gateway.client.link import DispenserLink, LinkError, Wire
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.point import Point
 from station_gateway.client.sales import PointKey
+from station_gateway.client.states import FLOWING
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.heartbeat import Heartbeat
 from station_gateway.protocols.ifsf.ids import (
@@ -27,6 +29,20 @@ from station_gateway.protocols.ifsf.ids import (
 from station_gateway.protocols.ifsf.messages import Address, Message
 
 log = structlog.get_logger(__name__)
+
+
+def report_of(point: Point) -> PointReport:
+    """Return a point's state for the live view."""
+    amount, quantity = point.running if point.running and point.state in FLOWING else (None, None)
+    return PointReport(
+        station_code=point.key.station_code,
+        node=point.key.node,
+        fp=point.key.fp,
+        state=point.state,
+        nozzle=point.nozzle_out,
+        running_amount_fen=amount,
+        running_quantity_milli=quantity,
+    )
 
 
 class Dispenser:
@@ -134,12 +150,34 @@ class Dispenser:
     async def _connected(self) -> None:
         await self.link.open(self.config.ip, self._port)
         await self.link.write(COMMUNICATION_DB, (ComId.ADD_RECIPIENT, self._controller))
-        for point in self.points.values():
-            await point.start(open_point=self._station.open_points)
+        await self._start_points()
         ONLINE.labels(self.config.node).set(1)
         log.info("ifsf.dispenser.online", node=self.config.node)
         await self.link.closed.wait()
         log.warning("ifsf.dispenser.offline", node=self.config.node)
+
+    async def _start_points(self) -> None:
+        """Start every point; one whose state cannot be read keeps no other waiting and is tried again.
+
+        Raises LinkError.
+        """
+        waiting, tries = list(self.points.values()), 0
+        while True:
+            waiting = [point for point in waiting if not await self._has_started(point)]
+            if not waiting:
+                return
+            tries += 1
+            pause = pause_s(tries, self._station.reconnect_s, self._station.backoff_most_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.link.closed.wait(), pause)
+
+    async def _has_started(self, point: Point) -> bool:
+        try:
+            await point.start(open_point=self._station.open_points)
+        except IfsfError as error:
+            log.warning("ifsf.point.unready", node=self.config.node, fp=point.key.fp, error=str(error))
+            return False
+        return True
 
     def _heard(self, message: Message) -> None:
         point = self.points.get(message.database[0])
@@ -184,7 +222,7 @@ class IfsfDriver:
 
     def reports(self) -> list[PointReport]:
         """Return the state of every fuelling point."""
-        return [point.report() for one in self.dispensers.values() for point in one.points.values()]
+        return [report_of(point) for one in self.dispensers.values() for point in one.points.values()]
 
     @property
     def ports(self) -> tuple[int, int]:

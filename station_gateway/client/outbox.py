@@ -177,13 +177,12 @@ class Outbox:
 
     # -- transactions that a device still keeps ----------------------------------------------------
 
-    def is_uncleared(self, node: int, fp: int, sequence: int, content: str) -> bool:
-        """Return whether this very transaction is stored already and only waits for the device to clear it."""
+    def uncleared(self, node: int, fp: int, sequence: int) -> str | None:
+        """Return the content of a transaction that is stored and waits for the device to clear it, else None."""
         row = self._durable.execute(
-            "SELECT 1 FROM uncleared WHERE node = ? AND fp = ? AND sequence = ? AND content = ?",
-            (node, fp, sequence, content),
+            "SELECT content FROM uncleared WHERE node = ? AND fp = ? AND sequence = ?", (node, fp, sequence)
         ).fetchone()
-        return row is not None
+        return None if row is None else str(row[0])
 
     def cleared(self, node: int, fp: int, sequence: int) -> None:
         """The device has cleared a transaction: the next one like it is another sale.

@@ -7,31 +7,26 @@ first.
 """
 
 import asyncio
-import math
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from contracts.station import CommandResult, EndReason, PointReport, PointState, SaleRecord
-from station_gateway.client.buffer import BUSY_TRIES, TransactionBuffer
+from contracts.station import CommandResult, PointState, SaleRecord
+from station_gateway.client.buffer import TransactionBuffer
 from station_gateway.client.config import DispenserConfig
-from station_gateway.client.endings import record_of_end, settled_total
+from station_gateway.client.endings import all_is_told, record_of_end, settled_total
 from station_gateway.client.health import broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.looking import LaterLook
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
-from station_gateway.client.sales import (
-    PointKey,
-    content_of,
-    sale_of_transaction,
-    zero_sale,
-)
-from station_gateway.client.states import FLOWING, RELEASED, lifted_nozzle
-from station_gateway.client.totalisers import check_totals, read_total
+from station_gateway.client.reading import read_sale
+from station_gateway.client.releases import PARTLY_TAKEN, Release
+from station_gateway.client.sales import PointKey, content_of
+from station_gateway.client.states import FLOWING, RELEASED, told_state
+from station_gateway.client.totalisers import check_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
     ERROR_DB,
@@ -39,16 +34,12 @@ from station_gateway.protocols.ifsf.ids import (
     ErrorCode,
     FpId,
     TransactionId,
-    point_state,
     sequence_of,
 )
-from station_gateway.protocols.ifsf.messages import ACK_OK, Message, MessageType
+from station_gateway.protocols.ifsf.messages import Message, MessageType
 from station_gateway.protocols.ifsf.numbers import decode_scaled
 
 log = structlog.get_logger(__name__)
-
-RELEASE_GRACE_S = 3.0
-"""A board may acknowledge a release and report the old state for up to 2 s: until then that is no end of a fill."""
 
 
 class Point:
@@ -72,7 +63,6 @@ class Point:
         self.db = bytes((key.fp,))
         self.link = link
         self.outbox = outbox
-        self.controller = controller
         self.state = PointState.OFFLINE
         self.nozzle_out: int | None = None
         self.opened: OpenAuthorisation | None = None
@@ -92,46 +82,42 @@ class Point:
             empty_acks=device.empty_buffer_acks,
             retry_s=settle_retry_s,
         )
-        self._running: tuple[int, int] | None = None
+        self.running: tuple[int, int] | None = None
+        """Fen and thousandths of a fill that runs."""
         self._collecting: set[int] = set()
         self._expects_sale = False
         self._timed_out = False
-        self._was_released = False
-        """Whether the open authorisation has been seen at work; before that, a point at rest has not ended it."""
-        self.asked_at = -math.inf
-        """When the device was last asked for the release, or had answered, by `time.monotonic`."""
+        self.release = Release(link, self.db, controller)
+        self._is_settling = False
         self._later = LaterLook(
             is_needed=lambda: self._is_unsettled, look=self._look, spawn=self._spawn, first_s=settle_retry_s
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def report(self) -> PointReport:
-        """Return the state for the live view."""
-        amount, quantity = self._running if self._running and self.state in FLOWING else (None, None)
-        return PointReport(
-            station_code=self.key.station_code,
-            node=self.key.node,
-            fp=self.key.fp,
-            state=self.state,
-            nozzle=self.nozzle_out,
-            running_amount_fen=amount,
-            running_quantity_milli=quantity,
-        )
-
     def offline(self) -> None:
         """The wire is gone: nothing is known until it has been read again."""
         self.ready = False
         self.state = PointState.OFFLINE
-        self.nozzle_out = self._running = None
+        self.nozzle_out = self.running = None
+        self.release.lost_sight()
         self._on_change()
 
     def heard(self, message: Message) -> None:
-        """Take an unsolicited message. Raises IfsfError when its content is nonsense."""
+        """Take an unsolicited message. Raises IfsfError when its content is nonsense; then the device is asked."""
+        try:
+            self._heard(message)
+        except IfsfError:
+            self.doubt()
+            raise
+
+    def _heard(self, message: Message) -> None:
         sequence = sequence_of(message.database)
         values = message.values()
         if sequence is not None:
-            state = values.get(TransactionId.STATE, b"\0")[-1]
-            if state in UNPAID:
+            state = values.get(TransactionId.STATE)
+            if state is None:
+                self.doubt()
+            elif state[-1] in UNPAID:
                 self._start_collecting(sequence)
         elif len(message.database) == 3 and message.database[1] == ERROR_DB:
             self._timed_out |= message.database[2] == ErrorCode.AUTHORISE_TIMEOUT
@@ -139,8 +125,14 @@ class Point:
             self._heard_state(values)
         elif FpId.CURRENT_AMOUNT in values and FpId.CURRENT_VOLUME in values:
             amount, volume = values[FpId.CURRENT_AMOUNT], values[FpId.CURRENT_VOLUME]
-            self._running = decode_scaled(amount, 2), decode_scaled(volume, 3)
+            self.running = decode_scaled(amount, 2), decode_scaled(volume, 3)
+            self.release.has_run |= self.state in FLOWING and any(self.running)
             self._on_change()
+
+    def doubt(self) -> None:
+        """The device said what cannot be read: it may keep a sale, or stand otherwise than we think. Look again."""
+        self._buffer.is_empty = False
+        self._later.ask()
 
     def _heard_state(self, values: dict[int, bytes]) -> None:
         self.set_state(values)
@@ -148,22 +140,19 @@ class Point:
             return
         if self.state in RELEASED or self.state in FLOWING:
             self._expects_sale = True
-        elif self._expects_sale and not self._collecting:
+        elif self._expects_sale and not self._collecting and not self._is_settling:
+            self._is_settling = True
             self._spawn(self._settle())
         if self.state is PointState.CALLING:
             self._spawn(self._release_postpaid())
 
     def set_state(self, values: dict[int, bytes]) -> None:
         """Take FP_State and Log_Noz_State. Raises IfsfError."""
-        self.state = point_state(values.get(FpId.STATE, b""))
-        self.nozzle_out = lifted_nozzle(
-            values.get(FpId.NOZZLE_STATE, b""),
-            out_bit=self._out_bit,
-            nozzles=(one.nozzle for one in self.key.config.nozzles),
-        )
-        self._was_released |= not self._is_at_rest
+        numbers = (one.nozzle for one in self.key.config.nozzles)
+        self.state, self.nozzle_out = told_state(values, out_bit=self._out_bit, nozzles=numbers)
+        self.release.saw(self.state)
         if self.state not in FLOWING:
-            self._running = None
+            self.running = None
         self._on_change()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -175,29 +164,37 @@ class Point:
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Whatever ends the work, the next connection reads everything again; nonsense is asked about again before."""
         try:
-            await work
+            await self._tried(work)
         except LinkError as error:
             log.info("point.interrupted", node=self.key.node, fp=self.key.fp, reason=str(error))
-        except IfsfError as error:
-            log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
-            self._buffer.is_empty = False
-            self._later.ask()
         except Exception as error:  # noqa: BLE001 - a full disk, say: start over as after a lost wire
             broken("point", error)
             self.link.close()
 
+    async def _tried(self, work: Awaitable[None]) -> None:
+        """Do what reads the device; what cannot be read is asked about again later. Raises LinkError."""
+        try:
+            await work
+        except IfsfError as error:
+            log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
+            self.doubt()
+
     async def start(self, *, open_point: bool) -> None:
-        """Read state, unpaid transactions and totalisers, settle what was open. Raises LinkError, IfsfError."""
+        """Read state, unpaid transactions and totalisers, settle what was open.
+
+        Raises LinkError, and IfsfError when not even the state can be read; a transaction that cannot be read is
+        looked at again later and keeps this point's orders waiting.
+        """
         async with self.lock:
             await self.refresh()
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
-            await self.settle(recovered=True)
-            if self.opened is not None and not self.opened.confirmed and not self._is_at_rest:
-                self.confirm(self.opened.accepted)
-            if self.state not in FLOWING:
-                await check_totals(self.key, self.link, self.outbox)
+            await self._tried(self.settle(recovered=True))
+            await self._confirm_or_shut()
+            if self.state not in FLOWING and self._buffer.is_empty:
+                for nozzle in self.key.config.nozzles:
+                    await check_total(self.key, self.link, self.outbox, nozzle.nozzle)
             self.ready = True
             self._expects_sale |= not self._is_at_rest
         for sequence in tuple(self._collecting):
@@ -231,13 +228,21 @@ class Point:
         if self.state is PointState.CALLING and self.ready:
             await self._release_postpaid()
 
-    async def collect_unpaid(self) -> bool:
-        """Empty the device's buffer before a release, so that no older sale can be taken for the order's.
+    async def collect_unpaid(self, nozzle: int) -> bool:
+        """Take from the device what it has to tell before a release, so that no older sale becomes the order's.
 
-        False: it is not empty, so nothing may be released. Raises LinkError, IfsfError.
+        False: it keeps something, so nothing may be released. Raises LinkError, IfsfError.
         """
         try:
-            return await self._buffer.empty(recovered=False, busy_tries=BUSY_TRIES)
+            return await all_is_told(
+                self.key,
+                self.link,
+                self.outbox,
+                self._buffer,
+                nozzle,
+                retry_s=self._settle_retry_s,
+                has_flowed=self.release.has_flowed,
+            )
         finally:
             self._later.ask()
 
@@ -250,10 +255,19 @@ class Point:
             if self._is_at_rest:
                 await self.settle()
                 return
-            if self.opened is not None and not self.opened.confirmed:
-                self.confirm(self.opened.accepted)
+            await self._confirm_or_shut()
             if not self._buffer.is_empty:
                 await self._buffer.empty(recovered=False)
+
+    async def _confirm_or_shut(self) -> None:
+        """A release that nobody confirmed has begun: note it, or withdraw it when its limit was refused."""
+        if self.opened is None or self.opened.confirmed or self._is_at_rest:
+            return
+        known = self.outbox.result_of(self.opened.command_id)
+        if known is not None and known.code == PARTLY_TAKEN:
+            await self.release.terminate()
+        else:
+            self.confirm(self.opened.accepted)
 
     @property
     def _is_unsettled(self) -> bool:
@@ -264,17 +278,8 @@ class Point:
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
         opened = self.opened if self.opened is not None and self.opened.nozzle == number else None
-        total = None
-        if TransactionId.TOTAL_AFTER not in values and self.key.nozzle(number):
-            total = await read_total(self.key, self.link, number)
-        sale = sale_of_transaction(
-            self.key,
-            sequence,
-            values,
-            now=self.now(),
-            total_after_milli=total,
-            opened=opened,
-            recovered=recovered,
+        sale = await read_sale(
+            self.key, self.link, sequence, values, now=self.now(), opened=opened, recovered=recovered
         )
         rebuilt = self.outbox.rebuilt_order(sale)
         if rebuilt is not None:  # its order ended by the totaliser: a person decides about the two records
@@ -293,6 +298,7 @@ class Point:
             return
         if opened is not None:
             self.opened = None
+        self.release.has_flowed &= self.opened is not None or self.state in FLOWING
         self._expects_sale = self.opened is not None
         self._timed_out = False
         log.info(
@@ -313,6 +319,7 @@ class Point:
 
     async def _settle(self) -> None:
         async with self.lock:
+            self._is_settling = False
             if self._expects_sale and self.ready:
                 await self.refresh()
                 if self._is_at_rest:
@@ -333,36 +340,42 @@ class Point:
         """End the open authorisation of a point at rest that has no transaction for it.
 
         The point is still at rest when its totaliser has settled, and it was seen at work before, or long enough has
-        passed: a release that has not begun has not ended.
+        passed: a release that has not begun has not ended, and is withdrawn before it counts as over. A board that
+        lost its dispenser (INOPERATIVE) tells what it knew last, so nothing ends there.
         """
         opened = self.opened
-        if opened is None or not self._is_at_rest or self.may_still_begin:
+        if opened is None or not self._may_have_ended:
             return
+        if not self.release.was_at_work:
+            await self.release.terminate()
         total = await settled_total(
             self.key,
             self.link,
             self._buffer,
             opened,
             retry_s=self._settle_retry_s,
+            has_flowed=self.release.has_flowed,
             is_open=lambda: self.opened is not None,
         )
         await self.refresh()
-        if self.opened is None or not self._buffer.is_empty or not self._is_at_rest:
+        is_announced = bool(self._collecting) or not self._buffer.is_empty
+        if self.opened is None or is_announced or not self._may_have_ended:
             return
+        ran, timed_out = self.release.has_run, self._timed_out
         self._commit(
-            record_of_end(self.key, opened, total, timed_out=self._timed_out, now=self.now()), opened
+            record_of_end(self.key, opened, total, ran=ran, timed_out=timed_out, now=self.now()), opened
         )
 
     @property
-    def may_still_begin(self) -> bool:
-        """Return whether the open authorisation has not been seen at work and is too young to have ended."""
-        return not self._was_released and time.monotonic() - self.asked_at < RELEASE_GRACE_S
+    def _may_have_ended(self) -> bool:
+        return (
+            self._is_at_rest and self.state is not PointState.INOPERATIVE and not self.release.may_still_begin
+        )
 
     def begin(self, opened: OpenAuthorisation) -> None:
         """Store the intent to release a nozzle, before the dispenser hears of it."""
         self.outbox.open_authorisation(opened)
         self.opened = opened
-        self._was_released = False
 
     def confirm(self, result: CommandResult) -> None:
         """The dispenser is released for the open order: store that together with the command's result."""
@@ -373,10 +386,6 @@ class Point:
         self._on_result()
         self._later.ask()
 
-    def last_sale_was_zero(self, opened: OpenAuthorisation) -> bool:
-        """Return whether an authorisation ended without fuel."""
-        return self.outbox.knows_sale(zero_sale(self.key, opened, EndReason.ZERO, self.now()).natural_key)
-
     async def _release_postpaid(self) -> None:
         """Let a lifted post-paid nozzle start without a preset; refused while the device's buffer is full."""
         if not self._postpaid_release:
@@ -386,13 +395,4 @@ class Point:
             calling = self.ready and self.state is PointState.CALLING and self.opened is None
             if not calling or nozzle is None or not nozzle.postpaid:
                 return
-            ack = await self.link.write(self.db, *self.release_items(nozzle.nozzle))
-            if ack.ack == ACK_OK:
-                self._expects_sale = True
-            else:
-                log.info("point.postpaid.refused", node=self.key.node, fp=self.key.fp, codes=ack.refusals())
-
-    def release_items(self, nozzle: int) -> tuple[tuple[int, bytes], ...]:
-        """Return nozzle mask, controller and release, in the order that dispensers want them."""
-        mask = bytes((1 << nozzle - 1,))
-        return (FpId.NOZZLE_MASK, mask), (FpId.RELEASE_CONTROLLER, self.controller), (FpId.RELEASE, b"")
+            self._expects_sale |= await self.release.ask_without_limit(nozzle.nozzle)

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+import structlog
+
 from contracts.station import EndReason, SaleRecord
 from station_gateway.client.config import NozzleConfig, PointConfig
 from station_gateway.client.outbox import OpenAuthorisation
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import ErrorCode, TransactionId
 from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
+
+log = structlog.get_logger(__name__)
 
 CHINA = timezone(timedelta(hours=8))
 SALE_IDS = bytes(
@@ -26,6 +30,8 @@ SALE_IDS = bytes(
         TransactionId.TOTAL_AFTER,
     )
 )
+_CORE = {TransactionId.NOZZLE, TransactionId.UNIT_PRICE, TransactionId.VOLUME, TransactionId.AMOUNT}
+_TOTALS = (TransactionId.TOTAL_BEFORE, TransactionId.TOTAL_AFTER)
 _REASONS = {
     ErrorCode.CUSTOMER_STOP: EndReason.CUSTOMER_STOP,
     ErrorCode.LIMIT_REACHED: EndReason.PRESET_REACHED,
@@ -69,7 +75,7 @@ def sale_of_transaction(
     """Return the sale of a TR_DAT answer; `total_after_milli` is used when the record carries no totaliser.
 
     Without a totaliser and a time in the record the key says how things were when it was read: whoever reads the
-    record again has to know that it is the same one (`Outbox.is_uncleared`).
+    record again has to know that it is the same one (`is_same_transaction`).
     Raises IfsfError when an indispensable field is missing or unreadable.
     """
     try:
@@ -120,6 +126,37 @@ def content_of(values: dict[int, bytes]) -> str:
     """Return what a transaction says, but for its state: two equal texts of a sequence are one transaction."""
     told = sorted((number, value) for number, value in values.items() if number != TransactionId.STATE)
     return ".".join(f"{number:02x}{value.hex()}" for number, value in told)
+
+
+def is_same_transaction(stored: str, read: str) -> bool:
+    """Return whether two contents of one sequence number tell of one transaction.
+
+    They do when nothing that both tell differs, and both tell nozzle, price, quantity and amount: a device may leave
+    out a totaliser or its clock when it is asked the second time.
+    """
+    if stored == read:
+        return True
+    one, other = _fields(stored), _fields(read)
+    both = one.keys() & other.keys()
+    return both >= _CORE and all(one[number] == other[number] for number in both)
+
+
+def _fields(content: str) -> dict[int, str]:
+    return {int(part[:2], 16): part[2:] for part in content.split(".") if part}
+
+
+def readable(values: dict[int, bytes]) -> dict[int, bytes]:
+    """Return the fields of a transaction without the totalisers that are no number: they are dispensable."""
+    return {number: value for number, value in values.items() if number not in _TOTALS or _is_number(value)}
+
+
+def _is_number(raw: bytes) -> bool:
+    try:
+        decode_scaled(raw, 3)
+    except IfsfError:
+        log.warning("point.transaction.damaged", raw=raw.hex())
+        return False
+    return True
 
 
 def _reason(values: dict[int, bytes]) -> EndReason:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from contracts.station import PointState
+from station_gateway.protocols.ifsf.ids import FpId, point_state
 
 WAITING = frozenset({PointState.IDLE, PointState.CALLING})
 RELEASED = frozenset({PointState.AUTHORISED, PointState.STARTED, PointState.SUSPENDED_STARTED})
@@ -20,6 +21,14 @@ class Found(StrEnum):
     """Stored here, but the device keeps it; what lies behind it cannot be read."""
     BUSY = "busy"
     """The device did not say what is there."""
+
+
+def told_state(
+    values: dict[int, bytes], *, out_bit: int, nozzles: Iterable[int]
+) -> tuple[PointState, int | None]:
+    """Return FP_State and the lifted nozzle. Raises IfsfError for no state at all."""
+    state = point_state(values.get(FpId.STATE, b""))
+    return state, lifted_nozzle(values.get(FpId.NOZZLE_STATE, b""), out_bit=out_bit, nozzles=nozzles)
 
 
 def lifted_nozzle(log_noz_state: bytes, *, out_bit: int, nozzles: Iterable[int]) -> int | None:

@@ -38,35 +38,33 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
         return None
 
 
-async def known_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> int | None:
-    """Return the remembered totaliser, read now when none is remembered. Raises LinkError."""
-    known = outbox.total(key.node, key.fp, nozzle)
-    if known is not None:
-        return known
-    total = await read_total(key, link, nozzle)
-    if total is not None:
+async def has_moved(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:
+    """Return whether a totaliser stands elsewhere than the last sale left it; one not known yet is remembered.
+
+    One that cannot be read tells nothing, which is no. Raises LinkError.
+    """
+    total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
+    if total is not None and known is None:
         outbox.set_total(key.node, key.fp, nozzle, total)
-    return total
+    return None not in (total, known) and total != known
 
 
-async def check_totals(key: PointKey, link: DispenserLink, outbox: Outbox) -> None:
-    """Compare each totaliser of a point at rest with the last known one and remember it. Raises LinkError.
+async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
+    """Compare a totaliser at rest with the last known one and remember it. Raises LinkError.
 
     A gap means fuel that no transaction told us of: it is logged and counted for a person to look into.
     """
-    for nozzle in key.config.nozzles:
-        total = await read_total(key, link, nozzle.nozzle)
-        known = outbox.total(key.node, key.fp, nozzle.nozzle)
-        if total is None or total == known:
-            continue
-        if known is not None:
-            TOTALISER_GAPS.labels(key.node, key.fp, nozzle.nozzle).inc()
-            log.warning(
-                "point.totaliser.gap",
-                node=key.node,
-                fp=key.fp,
-                nozzle=nozzle.nozzle,
-                known_milli=known,
-                read_milli=total,
-            )
-        outbox.set_total(key.node, key.fp, nozzle.nozzle, total)
+    total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
+    if total is None or total == known:
+        return
+    if known is not None:
+        TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
+        log.warning(
+            "point.totaliser.gap",
+            node=key.node,
+            fp=key.fp,
+            nozzle=nozzle,
+            known_milli=known,
+            read_milli=total,
+        )
+    outbox.set_total(key.node, key.fp, nozzle, total)

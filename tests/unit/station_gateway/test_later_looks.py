@@ -7,7 +7,7 @@ import pytest
 
 from contracts.station import CommandState
 from station_gateway.client import authorise as commands
-from station_gateway.client import point as points
+from station_gateway.client import releases
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import FpId, TransactionId
 from station_gateway.protocols.ifsf.messages import Message, MessageType
@@ -128,7 +128,7 @@ async def test_a_release_that_is_lost_without_a_word_ends_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Acknowledged, never at work, and no message, since the state has not changed."""
-    monkeypatch.setattr(points, "RELEASE_GRACE_S", 0.1)
+    monkeypatch.setattr(releases, "RELEASE_GRACE_S", 0.1)
     device = Moody()
     point = await ready_point(device, tmp_path)
     assert (await authorise(point, seen=False)).state is CommandState.ACCEPTED
@@ -140,7 +140,7 @@ async def test_a_release_that_is_lost_without_a_word_ends_by_itself(
 async def test_the_grace_of_a_release_begins_with_its_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(points, "RELEASE_GRACE_S", 0.3)
+    monkeypatch.setattr(releases, "RELEASE_GRACE_S", 0.3)
     device = Moody()
     device.slow_s = 0.35
     point = await ready_point(device, tmp_path)

@@ -83,12 +83,12 @@ async def test_a_transaction_like_one_that_was_cleared_is_another_sale(
     if answer_lost:
         device.loses_clear_answer = True
         with pytest.raises(LinkError):
-            await point.collect_unpaid()
+            await point.collect_unpaid(1)
     else:
-        assert await point.collect_unpaid()
+        assert await point.collect_unpaid(1)
     point = await back(device, tmp_path, point, restarted=restarted)
     fills(device, OWN)
-    assert await point.collect_unpaid()
+    assert await point.collect_unpaid(1)
     assert told(point) == [(7, None), (7, None)]
 
 
@@ -98,7 +98,7 @@ async def test_another_transaction_with_the_number_of_an_uncleared_one_is_a_sale
     fills(device, OWN)
     device.loses_clear = True
     with pytest.raises(LinkError):
-        await point.collect_unpaid()
+        await point.collect_unpaid(1)
     device.buffer = []
     fills(device, (7, 5_000, 680, 0))
     point = await back(device, tmp_path, point, restarted=True)
@@ -128,7 +128,7 @@ async def test_a_transaction_that_comes_after_its_rebuilt_sale_belongs_to_the_sa
     point = await back(device, tmp_path, point, restarted=restarted)
     assert told(point) == [(0, "P1"), (7, "P1")]
     fills(device, NEXT)
-    await point.collect_unpaid()
+    await point.collect_unpaid(1)
     assert told(point)[2:] == [(8, None)]
 
 
@@ -138,7 +138,7 @@ async def test_the_transaction_of_a_rebuilt_sale_does_not_end_the_next_order(tmp
     point = await lost_fill(device, tmp_path)
     assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
     device.buffer = [OWN]
-    await point.collect_unpaid()
+    await point.collect_unpaid(1)
     assert told(point) == [(0, "P1"), (7, "P1")]
     assert [one.order_no for one in point.outbox.authorisations()] == ["P2"]
     fills(device, NEXT)
@@ -173,15 +173,15 @@ async def test_a_device_that_refused_the_clear_and_is_busy_has_no_empty_buffer(
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     assert told(point) == [(7, None)]
     device.busy = busy
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     device.busy = busy
     point = await back(device, tmp_path, point, restarted=restarted)
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     device.busy, device.clear_code = 0, 0
-    assert await point.collect_unpaid()
+    assert await point.collect_unpaid(1)
     assert told(point) == [(7, None)]
     assert (device.buffer, point.outbox.uncleared_of(1, FP)) == ([], [])
 
@@ -194,11 +194,11 @@ async def test_a_busy_device_after_a_lost_clear_has_no_empty_buffer(tmp_path: Pa
     fills(device, OWN)
     device.loses_clear = True
     with pytest.raises(LinkError):
-        await point.collect_unpaid()
+        await point.collect_unpaid(1)
     device.busy = busy
     point = await back(device, tmp_path, point, restarted=True)
     device.busy = 0
-    assert await point.collect_unpaid()
+    assert await point.collect_unpaid(1)
     assert told(point) == [(7, None)]
 
 
@@ -214,7 +214,7 @@ async def test_a_busy_device_is_not_released_over_an_older_sale(
     fills(device, OWN)
     if stored:
         device.clear_code = 2
-        assert not await point.collect_unpaid()
+        assert not await point.collect_unpaid(1)
         device.clear_code = 0
     device.busy = busy
     point.now = lambda: NOW + timedelta(minutes=5)
@@ -253,11 +253,11 @@ async def test_the_same_figures_after_a_device_was_reset_are_another_sale(tmp_pa
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     device.clear_code, device.buffer = 0, []
     point = await back(device, tmp_path, point, restarted=True)
-    assert await point.collect_unpaid()
+    assert await point.collect_unpaid(1)
     point.now = lambda: NOW + timedelta(days=90)
     fills(device, OWN)
-    assert await point.collect_unpaid()
+    assert await point.collect_unpaid(1)
     assert told(point) == [(7, None), (7, None)]

@@ -124,7 +124,7 @@ async def test_a_stuck_transaction_without_a_totaliser_is_one_sale_however_often
     device.tells_total_after, device.buffer, device.clear_code = False, [OLD], 2
     point = await ready_point(device, tmp_path)
     device.total = device.meter(1_050_000)  # somebody else's fuel: the key would be another one now
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     assert len(sales(point)) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.station import CommandState
 from station_gateway.client import authorise as commands
-from station_gateway.client import point as points
+from station_gateway.client import releases
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import FpId, TransactionId, transaction_db
 from station_gateway.protocols.ifsf.messages import Message, MessageType
@@ -119,7 +119,7 @@ async def test_an_answer_that_cannot_be_read_is_no_empty_buffer(tmp_path: Path, 
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     device.clear_code = 2
-    assert not await point.collect_unpaid()
+    assert not await point.collect_unpaid(1)
     device.odd, device.clear_code = odd, 0
     refused = await authorise(point, "P9")
     assert (refused.state, refused.code) == (CommandState.REFUSED, "FP_BUSY")
@@ -170,7 +170,7 @@ async def test_a_release_that_is_not_at_work_yet_has_not_ended(tmp_path: Path) -
 async def test_a_release_that_never_began_ends_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(points, "RELEASE_GRACE_S", 0.1)
+    monkeypatch.setattr(releases, "RELEASE_GRACE_S", 0.1)
     device = Device()
     point = await ready_point(device, tmp_path)
     assert (await authorise(point, seen=False)).state is CommandState.ACCEPTED
