@@ -101,7 +101,8 @@ class CommandState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
     """The edge's answer to a command. Codes: PRICE_MISMATCH, FP_BUSY, FP_CLOSED, FP_OFFLINE, NOZZLE_UNKNOWN, FUELLING, DEVICE_REFUSED,
-    NOT_AUTHORISED (a stop for an order without authorisation), EXPIRED, NO_ANSWER."""
+    NOT_AUTHORISED (a stop for an order without authorisation), EXPIRED, NO_ANSWER, PARTLY_TAKEN (UNKNOWN: released
+    without its limit and withdrawn; the order's sale follows)."""
 
     command_id: str
     order_no: str
