@@ -4,9 +4,11 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from workers.embedded import ports
 from workers.embedded.ports import PortWish, any_free, choose, is_free
 from workers.embedded.process import StackError, answers
 
@@ -78,13 +80,59 @@ def test_udp_and_tcp_are_told_apart() -> None:
         assert not is_free(port, udp=True)
 
 
-def test_a_free_port_is_none_that_the_system_gives_to_others() -> None:
-    """Temporal's inner services and every connection get such ports, before the service that waits for its own starts."""
+def system_gives_out(patch: pytest.MonkeyPatch, folder: Path, words: str) -> None:
+    """Let the system say that it gives out these ports by itself."""
+    path = folder / "ip_local_port_range"
+    path.write_text(words, encoding="ascii")
+    patch.setattr(ports, "_GIVEN_OUT", path)
+
+
+def many_free() -> list[int]:
+    """Choose a hundred ports, of both kinds."""
     taken: list[int] = []
     for udp in (False, True) * 50:
         taken.append(any_free(taken, udp=udp))
     assert len(set(taken)) == 100
-    assert all(20_000 <= port < 32_000 for port in taken)
+    return taken
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_others() -> None:
+    """Temporal's inner services and every connection get such ports, before the service that waits for its own starts."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    end = first if first >= 12_000 else 32_000
+    assert all(10_000 <= port < end for port in many_free())
+
+
+@pytest.mark.parametrize(
+    ("words", "lowest", "end"),
+    [
+        ("32768\t60999\n", 20_000, 32_000),
+        ("49152\t65535\n", 20_000, 32_000),
+        ("25000 60999", 13_000, 25_000),
+        ("15000\t65000\n", 10_000, 15_000),
+        ("12000\t65000\n", 10_000, 12_000),
+    ],
+)
+def test_ports_are_chosen_below_the_range_of_this_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, lowest: int, end: int
+) -> None:
+    system_gives_out(monkeypatch, tmp_path, words)
+    assert all(lowest <= port < end for port in many_free())
+
+
+@pytest.mark.parametrize("words", ["1024\t65535\n", "11999 65535", "", "all of them"])
+def test_a_system_that_leaves_no_room_below_gets_the_usual_ports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str
+) -> None:
+    system_gives_out(monkeypatch, tmp_path, words)
+    assert all(20_000 <= port < 32_000 for port in many_free())
+
+
+def test_a_system_that_says_nothing_gets_the_usual_ports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ports, "_GIVEN_OUT", tmp_path / "missing")
+    assert all(20_000 <= port < 32_000 for port in many_free())
 
 
 def test_a_stranger_that_speaks_no_http_is_no_answer() -> None:

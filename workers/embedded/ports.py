@@ -8,14 +8,19 @@ import random
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from workers.embedded.process import StackError
 
 LOOPBACK = "127.0.0.1"
-_OURS = (20_000, 32_000)
-"""Above the well-known ports, below what systems give out by themselves (Linux: from 32768)."""
+_USUAL = (20_000, 32_000)
+"""Above the well-known ports, below what systems give out by themselves (Linux, unless it is set: from 32768)."""
+_LOWEST, _ENOUGH = 10_000, 2_000
+"""Never below, and how many ports have to be left between that and the system's own."""
+_GIVEN_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""Where Linux says which ports it gives out by itself: the first and the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +48,26 @@ def is_free(port: int, *, udp: bool = False) -> bool:
     return True
 
 
+def ours(given_out: Path) -> range:
+    """The ports that are chosen from: below those that the system gives out, where that leaves enough of them."""
+    first, end = _USUAL
+    try:
+        end = min(end, int(given_out.read_text(encoding="ascii").split()[0]))
+    except (OSError, ValueError, IndexError):
+        return range(first, end)
+    first = max(_LOWEST, min(first, end - (_USUAL[1] - _USUAL[0])))
+    return range(first, end) if end - first >= _ENOUGH else range(*_USUAL)
+
+
 def any_free(taken: Iterable[int] = (), *, udp: bool = False) -> int:
     """A port that is free now and not in `taken`.
 
     Not one that the system gives out by itself: those go to any connection, and to the inner ports of the Temporal
     server, before the service that it was chosen for has started.
     """
-    avoid = set(taken)
+    avoid, choice = set(taken), ours(_GIVEN_OUT)
     for _ in range(200):
-        port = random.randrange(*_OURS)
+        port = random.choice(choice)
         if port not in avoid and is_free(port, udp=udp):
             return port
     raise StackError("this machine gives out no free port")
