@@ -61,6 +61,7 @@ from contracts.payment import PaymentReported
 from domain.ids import fill_workflow_id, order_no_of_trade, surplus_workflow_id
 from domain.money import yuan
 from domain.order import OrderStatus
+from domain.payment import cash_returned_zh
 
 T = TypeVar("T")
 
@@ -129,13 +130,27 @@ def _cash_together(command: ResolveCommand, answers: list[CommandAnswer]) -> Com
     done = [one for one in answers if one.ok]
     refused = [one for one in answers if not one.ok]
     if not done:
-        return next((one for one in refused if one.code != _NOT_ABOUT_IT), refused[0])
-    returned = tuple(number for one in done for number in one.returned)
-    fen = sum(one.returned_fen for one in done)
-    if set(returned).issuperset(command.refund_nos):
-        return replace(done[0], returned=returned, returned_fen=fen)
+        return _summed(next((one for one in refused if one.code != _NOT_ABOUT_IT), refused[0]), answers)
+    whole = _summed(done[0], answers)
+    fen, earlier_fen = whole.returned_fen, whole.earlier_fen
+    if set(whole.returned).issuperset(command.refund_nos):
+        return (
+            replace(whole, message=cash_returned_zh(fen, earlier_fen=earlier_fen)) if earlier_fen else whole
+        )
     partly = _partly((refused or done)[0], f"只登记了现金退还 {yuan(fen)} 元，其余未登记")
-    return replace(partly, returned=returned, returned_fen=fen)
+    return _summed(partly, answers)
+
+
+def _summed(answer: CommandAnswer, answers: list[CommandAnswer]) -> CommandAnswer:
+    """Return one run's answer with what all of them know of cash handed back."""
+    return replace(
+        answer,
+        returned=tuple(number for one in answers for number in one.returned),
+        returned_fen=sum(one.returned_fen for one in answers),
+        earlier_fen=sum(one.earlier_fen for one in answers),
+        by_others=tuple(number for one in answers for number in one.by_others),
+        by_others_fen=sum(one.by_others_fen for one in answers),
+    )
 
 
 def _partly(answer: CommandAnswer, message: str) -> CommandAnswer:
@@ -240,7 +255,8 @@ class ClientTemporalGateway:
             answer = await self._update_run(run, UPDATE_RESOLVE, command, update_id, CommandAnswer)
         except OrderEndedError:
             return None
-        return None if answer.code == "NOT_WAITING" else answer
+        is_silent = answer.code == "NOT_WAITING" and not answer.returned and not answer.by_others
+        return None if is_silent else answer
 
     async def _returns_of(self, order_no: str) -> list[str]:
         """Return the ids of the ReturnSurplus runs of an order (eventually consistent).

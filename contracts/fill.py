@@ -168,7 +168,9 @@ class ResolveCommand:
 class CommandAnswer:
     """The answer to a person's command: done or refused, with the words to show.
 
-    `returned` are the refunds that were settled by cash handed back, `returned_fen` is their sum.
+    `returned` are the refunds that this person settled by cash handed back, `returned_fen` is their sum, `earlier_fen`
+    what of it an earlier command of theirs settled. `by_others` are those that another person handed back. Both count
+    from the person's word on: the books may have them a moment later.
     """
 
     ok: bool
@@ -177,6 +179,9 @@ class CommandAnswer:
     message: str = ""
     returned: tuple[str, ...] = ()
     returned_fen: int = 0
+    earlier_fen: int = 0
+    by_others: tuple[str, ...] = ()
+    by_others_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

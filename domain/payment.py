@@ -7,6 +7,8 @@ SUCCEEDED or FAILED. Releasing, refunding or charging again on UNKNOWN is a bug.
 from enum import StrEnum
 from typing import assert_never
 
+from domain.money import yuan
+
 
 class PayMethod(StrEnum):
     """How the customer pays."""
@@ -119,3 +121,11 @@ ATTEMPT_ALLOWED: dict[AttemptStatus, frozenset[AttemptStatus]] = {
     AttemptStatus.CLOSED: frozenset({AttemptStatus.SUCCEEDED}),
 }
 """FAILED and CLOSED may still turn SUCCEEDED: the channel is the truth, and late money is recorded, then returned."""
+
+
+def cash_returned_zh(fen: int, *, earlier_fen: int) -> str:
+    """Return what a person is told whose cash handed back is all booked; `earlier_fen` of it by an earlier command."""
+    if earlier_fen == fen:
+        return f"共 {yuan(fen)} 元此前已由您登记为现金退还，不再重复登记"
+    words = f"共 {yuan(fen)} 元已登记为现金退还"
+    return f"{words}，其中 {yuan(earlier_fen)} 元此前已由您登记，不再重复登记" if earlier_fen else words

@@ -239,7 +239,7 @@ class PersonDesk:
         self.commands.add(command.actor)
         await self._opened()
         if objection := self._desk.objection(command):
-            return objection
+            return self._refunds.with_handed_back(command, objection)
         match command.action:
             case ResolveAction.CHARGE_DEVICE_AMOUNT | ResolveAction.CHARGE_AMOUNT:
                 return await self._decide_charge(command)

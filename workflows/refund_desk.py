@@ -19,7 +19,14 @@ with workflow.unsafe.imports_passed_through():
     from contracts.payment import RefundOutcome, RefundRequest
     from domain import policy
     from domain.money import yuan
-    from domain.payment import COUNTER, NEED_OF_REFUND, REFUND_SLOW, RETURN_CASH, RefundKind
+    from domain.payment import (
+        COUNTER,
+        NEED_OF_REFUND,
+        REFUND_SLOW,
+        RETURN_CASH,
+        RefundKind,
+        cash_returned_zh,
+    )
 
 _NEVER_BY_CHANNEL = (RefundKind.CLOSED, RefundKind.REJECTED)
 """The channel's last word: it has not paid this number and will not by itself; ABNORMAL may still be paid."""
@@ -40,6 +47,15 @@ class Waiting:
         return self.request.method.channel == "cash"
 
 
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A refund that a person handed back in cash: who, what they wrote, and how much in fen."""
+
+    actor: str
+    note: str
+    refund_fen: int
+
+
 class RefundDesk:
     """The refunds of one order; each runs beside the main line.
 
@@ -51,8 +67,8 @@ class RefundDesk:
         self._numbers: set[str] = set()
         self._poked: set[str] = set()
         self._waiting: dict[str, Waiting] = {}
-        self._handed_back: dict[str, tuple[str, str]] = {}
-        """Cash that a person handed back: who, and what they wrote."""
+        self._handed_back: dict[str, HandedBack] = {}
+        """By number, from the person's word on: it stays true, the books follow as soon as the database lets them."""
         self._retry: dict[str, tuple[str, str]] = {}
 
     def owe(self, request: RefundRequest) -> None:
@@ -72,7 +88,7 @@ class RefundDesk:
         if command.action is ResolveAction.RELEASE_HELD:
             return self._go_on(self._of_kind(held=True), command)
         if command.action is ResolveAction.CASH_RETURNED:
-            return await self._cash_returned(command)
+            return self.with_handed_back(command, await self._cash_returned(command))
         return self._answer("NOT_WAITING", "订单没有等待此项处理")
 
     @property
@@ -99,13 +115,42 @@ class RefundDesk:
         self._retry |= dict.fromkeys(numbers, (command.actor, command.note))
         return self._answer() if numbers else self._answer("NOT_WAITING", "订单没有等待此项处理")
 
+    def with_handed_back(self, command: ResolveCommand, answer: CommandAnswer) -> CommandAnswer:
+        """Return a refused CASH_RETURNED with what of it has been handed back already; done when it is all this person's.
+
+        Such a refund waits for nobody any more, and until its transaction ends the books have it as owed: whoever
+        clicks again meanwhile would be told to take the customer's cash back.
+        """
+        if answer.ok or command.action is not ResolveAction.CASH_RETURNED:
+            return answer
+        named = self._named(command)
+        known = {number: self._handed_back[number] for number in named if number in self._handed_back}
+        mine = {number: one.refund_fen for number, one in known.items() if one.actor == command.actor}
+        others = {number: one.refund_fen for number, one in known.items() if number not in mine}
+        fen = sum(mine.values())
+        if others:
+            answer = self._answer("ALREADY_DONE", "已由他人处理")
+        elif mine and mine.keys() >= set(named):
+            answer = self._answer("", cash_returned_zh(fen, earlier_fen=fen))
+        return replace(
+            answer,
+            returned=tuple(mine),
+            returned_fen=fen,
+            earlier_fen=fen,
+            by_others=tuple(others),
+            by_others_fen=sum(others.values()),
+        )
+
+    def _named(self, command: ResolveCommand) -> list[str]:
+        """Return the refunds that a person counted out, as far as they run here."""
+        return [number for number in command.refund_nos if self._has_all or number in self._numbers]
+
     async def _cash_returned(self, command: ResolveCommand) -> CommandAnswer:
         """Take a person's word that the money went back in cash; the channel must be sure that it never pays it too.
 
         Only of the refunds that the person saw, as far as they run here: all of them or none.
         """
-        waiting = self._asked(command)
-        named = [number for number in command.refund_nos if self._has_all or number in self._numbers]
+        waiting, named = self._asked(command), self._named(command)
         if not named or not self._waiting:
             return self._answer("NOT_WAITING", "订单没有等待此项处理")
         if any(number not in waiting for number in named):
@@ -118,18 +163,22 @@ class RefundDesk:
         for number, one in asked.items():
             if not one.is_cash and not await self._is_never_paid(number, one):
                 return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        done_by = {self._handed_back[number][0] for number in asked if number in self._handed_back}
-        if done_by - {command.actor}:
+        earlier = {number: self._handed_back[number] for number in asked if number in self._handed_back}
+        if any(one.actor != command.actor for one in earlier.values()):
             return self._answer("ALREADY_DONE", "已由他人处理")
         moved = {n for n, one in asked.items() if self._waiting.get(n) is not one or n in self._poked}
-        if moved - self._handed_back.keys():
+        if moved - earlier.keys():
             return self._answer("CHANNEL_MAY_PAY", "渠道可能仍会退款，请勿退现金，稍后重试")
-        again = not asked.keys() - self._handed_back.keys()
-        for number in asked:  # who clicks again while the channel is slow has handed it back once
-            self._handed_back.setdefault(number, (command.actor, command.note))
-        returned_fen = sum(one.request.refund_fen for one in asked.values())
-        words = "此前已由您登记为现金退还，不再重复登记" if again else "已处理"
-        return replace(self._answer("", words), returned=tuple(asked), returned_fen=returned_fen)
+        for number, one in asked.items():
+            # who clicks again while the channel is slow has handed it back once
+            word = HandedBack(command.actor, command.note, one.request.refund_fen)
+            self._handed_back.setdefault(number, word)
+        fen = sum(one.request.refund_fen for one in asked.values())
+        earlier_fen = sum(one.refund_fen for one in earlier.values())
+        words = cash_returned_zh(fen, earlier_fen=earlier_fen) if earlier else "已处理"
+        return replace(
+            self._answer("", words), returned=tuple(asked), returned_fen=fen, earlier_fen=earlier_fen
+        )
 
     async def _is_never_paid(self, number: str, one: Waiting) -> bool:
         """Ask the channel once more: a person counts out the sum of all these refunds, so each of them has to be sure."""
@@ -159,7 +208,8 @@ class RefundDesk:
             outcome = await self._call(PaymentActivities.query_refund, request)
             if outcome.kind is RefundKind.NOT_FOUND:
                 outcome = await self._call(PaymentActivities.refund_payment, request)
-        await self._desk.record_refund(outcome, *self._handed_back.get(request.out_refund_no, ("system", "")))
+        by = self._handed_back.get(request.out_refund_no)
+        await self._desk.record_refund(outcome, *((by.actor, by.note) if by else ("system", "")))
         await self._desk.unflag(REFUND_SLOW)
 
     async def _record_underway(self, outcome: RefundOutcome) -> None:

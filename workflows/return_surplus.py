@@ -67,8 +67,9 @@ class ReturnSurplus:
         await workflow.wait_condition(lambda: self._loaded)
         if self._desk.view is None:
             return CommandAnswer(ok=False, status=None, code="NOT_WAITING", message="没有这笔付款")
-        needs = self._refunds.needs
-        return self._desk.objection(command, needs) or await self._refunds.decide(command)
+        if objection := self._desk.objection(command, self._refunds.needs):
+            return self._refunds.with_handed_back(command, objection)
+        return await self._refunds.decide(command)
 
     @resolve.validator
     def _may_resolve(self, command: ResolveCommand) -> None:

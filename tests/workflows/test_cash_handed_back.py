@@ -268,7 +268,8 @@ async def test_a_second_click_after_a_timeout_is_told_that_all_of_it_is_booked(
     await asyncio.sleep(1.5)
     monkeypatch.setattr(temporal_gateway, "UPDATE_TIMEOUT", timedelta(seconds=15))
     answer = await commands.resolve(order_no, cash(seen))
-    assert (answer.ok, answer.message) == (True, "共 294.00 元已登记为现金退还")
+    words = "共 294.00 元已登记为现金退还，其中 147.00 元此前已由您登记，不再重复登记"
+    assert (answer.ok, answer.message) == (True, words)
     assert [await run.result() for run in runs] == ["returned", "returned"]
     assert harness.balance("1010.cash", order_no) == 14_700 - BOTH_FEN
     again = await commands.resolve(order_no, cash(seen))
@@ -324,7 +325,10 @@ async def test_a_second_click_while_the_first_still_waits_is_the_same_cash(
     gate.set()
     answers = [await one for one in clicks]
     assert [(one.ok, one.returned) for one in answers] == [(True, seen), (True, seen)]
-    assert sorted(one.message for one in answers) == ["已处理", "此前已由您登记为现金退还，不再重复登记"]
+    assert sorted(one.message for one in answers) == [
+        "共 53.00 元此前已由您登记为现金退还，不再重复登记",
+        "已处理",
+    ]
     assert (await handle.result()).status == "completed"
     assert harness.balance("1010.cash", order_no) == -5_300
 

@@ -46,6 +46,7 @@ async def give_back(harness: Harness, order_no: str, number: str) -> Run:
         PaymentReported(out_trade_no=number),
         id=ids.surplus_workflow_id(number),
         task_queue=harness.queue,
+        task_timeout=harness.task_timeout,
         search_attributes=TypedSearchAttributes([SearchAttributePair(key, order_no)]),
     )
 
