@@ -181,6 +181,7 @@ async def test_a_second_click_that_the_channel_does_not_answer_is_told_of_the_fi
     assert harness.balance("1010.cash", order_no) == -REST_FEN
 
 
+@pytest.mark.timeout(60)  # each answer waits for the end of a workflow task that holds a slow transaction
 async def test_two_runs_tell_what_of_the_sum_was_booked_before(harness: Harness) -> None:
     """Of an ended order each run answers for its own refund: the words are of the sum, not of whoever is asked first."""
     own = harness.on_own_queue()
