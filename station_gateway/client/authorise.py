@@ -92,22 +92,30 @@ async def _checked(point: Point, command: AuthoriseCommand, lifetime: Lifetime) 
         return refused(command, "FP_BUSY", "another order is open")
     if not point.ready:
         return refused(command, "FP_OFFLINE")
+    await asyncio.sleep(point.release.lag_left_s)  # a post-paid release may still begin
     await point.refresh()  # before the buffer: what ends after this was not running
+    if busy := _busy(point, command):
+        return busy
+    if not await point.collect_unpaid(command.nozzle):
+        return refused(command, "FP_BUSY", "the dispenser has older fuel to tell")
+    price = await _price(point, nozzle.product)
+    if price != command.price_fen_per_unit:
+        return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
+    if busy := _busy(point, command):  # by what the device has told meanwhile
+        return busy
+    if lifetime.is_over:  # last: a pump must not open after the customer has left
+        return answer(command, CommandState.EXPIRED, "EXPIRED")
+    return None
+
+
+def _busy(point: Point, command: AuthoriseCommand) -> CommandResult | None:
+    """Return the refusal of a point that does not wait for a customer at this nozzle."""
     if point.state in (PointState.CLOSED, PointState.INOPERATIVE):
         return refused(command, "FP_CLOSED", point.state.value)
     if point.state not in WAITING:
         return refused(command, "FP_BUSY", point.state.value)
     if point.state is PointState.CALLING and point.nozzle_out not in (None, command.nozzle):
         return refused(command, "FP_BUSY", "another nozzle is lifted")
-    if point.release.may_still_begin:
-        return refused(command, "FP_BUSY", "a post-paid release may still begin")
-    if not await point.collect_unpaid(command.nozzle):
-        return refused(command, "FP_BUSY", "the dispenser has older fuel to tell")
-    price = await _price(point, nozzle.product)
-    if price != command.price_fen_per_unit:
-        return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
-    if lifetime.is_over:  # last: a pump must not open after the customer has left
-        return answer(command, CommandState.EXPIRED, "EXPIRED")
     return None
 
 
@@ -196,6 +204,9 @@ async def _stopped(point: Point, command: StopCommand) -> CommandResult:
     await point.refresh()
     if point.state in FLOWING:
         return refused(command, "FUELLING")
+    if point.state is PointState.INOPERATIVE:  # like a wire that is gone: nobody knows whether it heard this
+        await point.release.terminate()
+        return refused(command, "FP_OFFLINE", "inoperative")
     if point.state in RELEASED or point.release.may_still_begin:
         ack = await point.release.terminate()
         if ack.ack != ACK_OK and point.state in RELEASED:

@@ -5,7 +5,6 @@ has none of its orders released or ended over what may lie there.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Collection
 from typing import Protocol
 
@@ -14,7 +13,13 @@ import structlog
 from station_gateway.client.health import BUFFERS_UNREADABLE, CLEARS_REFUSED
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import Outbox
-from station_gateway.client.sales import SALE_IDS, PointKey, content_of, is_same_transaction
+from station_gateway.client.sales import (
+    SALE_IDS,
+    PointKey,
+    content_of,
+    is_same_transaction,
+    readable,
+)
 from station_gateway.client.states import Found
 from station_gateway.protocols.ifsf.ids import (
     UNPAID,
@@ -30,8 +35,8 @@ log = structlog.get_logger(__name__)
 
 BUSY_TRIES = 3
 """How often a busy device is asked again before an order is refused."""
-LATE_CLEAR_S = 30.0
-"""How long after an acknowledged clear the same transaction may still be shown by a device that lags."""
+CLEARED_KEPT = 8
+"""How many transactions whose clear was acknowledged are remembered, should a device that lags show them again."""
 RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
 
@@ -61,8 +66,8 @@ class TransactionBuffer:
         self._empty_acks, self._retry_s = empty_acks, retry_s
         self.is_empty = False
         """Whether the device has said that nothing is left, and has kept or hidden nothing since."""
-        self._cleared_at: dict[int, float] = {}
-        """When the device acknowledged the clear of a transaction that it may still show."""
+        self._cleared: dict[int, str] = {}
+        """Transactions whose clear the device acknowledged, by number; it may still show them."""
 
     async def empty(self, *, recovered: bool, busy_tries: int = 0) -> bool:
         """Collect until the device says that its buffer is empty; then a release's next transaction is its own.
@@ -75,7 +80,7 @@ class TransactionBuffer:
         for _ in range(RECOVERY_LIMIT):
             found = await self.collect(0, recovered=recovered)
             if found is Found.NONE:
-                self._forget_cleared(older_than_s=0)
+                self._cleared.clear()
                 found = await self._collect_known(recovered=recovered)
             if found is Found.BUSY and busy < busy_tries:
                 busy += 1
@@ -94,20 +99,12 @@ class TransactionBuffer:
             self._outbox.cleared(self._key.node, self._key.fp, sequence)
         return Found.NONE
 
-    def _forget_cleared(self, *, older_than_s: float) -> None:
-        """The device shows none of these any more: the next one like it is another sale."""
-        now = time.monotonic()
-        for sequence in [one for one, at in self._cleared_at.items() if now - at >= older_than_s]:
-            del self._cleared_at[sequence]
-            self._outbox.cleared(self._key.node, self._key.fp, sequence)
-
     async def collect(self, sequence: int, *, recovered: bool) -> Found:
         """Read a transaction (0: the oldest unpaid), store it, clear it. Raises LinkError, IfsfError.
 
         One that is shown again although its clear was acknowledged is cleared again, and the device counts as busy.
         """
         node, fp = self._key.node, self._key.fp
-        self._forget_cleared(older_than_s=LATE_CLEAR_S)
         answer = await self._link.read(transaction_db(fp, sequence), SALE_IDS)
         values = answer.values()
         state = values.get(TransactionId.STATE, b"\0")[-1]
@@ -127,9 +124,14 @@ class TransactionBuffer:
             )
             self.is_empty = False
             return Found.BUSY
-        stored = self._outbox.uncleared(node, fp, real)
-        if stored is None or not is_same_transaction(stored, content_of(values)):
-            self._cleared_at.pop(real, None)
+        values = readable(values)
+        content, stored, gone = (
+            content_of(values),
+            self._outbox.uncleared(node, fp, real),
+            self._cleared.get(real),
+        )
+        is_shown_again = gone is not None and is_same_transaction(gone, content)
+        if not is_shown_again and (stored is None or not is_same_transaction(stored, content)):
             await self._store(real, values, recovered=recovered)
         cleared = await self._link.write(transaction_db(fp, real), (TransactionId.CLEAR, b""))
         if cleared.ack != ACK_OK:
@@ -137,10 +139,13 @@ class TransactionBuffer:
             log.warning("point.clear.refused", node=node, fp=fp, sequence=real)
             self.is_empty = False
             return Found.STUCK
-        if real in self._cleared_at:
+        self._outbox.cleared(node, fp, real)
+        if is_shown_again:
             self.is_empty = False
             return Found.BUSY
-        self._cleared_at[real] = time.monotonic()
+        self._cleared[real] = content
+        while len(self._cleared) > CLEARED_KEPT:
+            del self._cleared[next(iter(self._cleared))]
         return Found.CLEARED
 
     def _says_none(self, asked: int, answer: Message, number: int, state: int) -> bool:

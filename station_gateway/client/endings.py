@@ -11,8 +11,9 @@ from station_gateway.client.buffer import BUSY_TRIES, TransactionBuffer
 from station_gateway.client.health import SYNTHESISED
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
+from station_gateway.client.releases import Release
 from station_gateway.client.sales import PointKey, synthesised_sale, zero_sale
-from station_gateway.client.totalisers import check_total, has_moved, read_total
+from station_gateway.client.totalisers import check_total, has_moved_on, read_total
 
 log = structlog.get_logger(__name__)
 
@@ -27,24 +28,26 @@ async def all_is_told(
     nozzle: int,
     *,
     retry_s: float,
-    has_flowed: bool,
+    release: Release,
 ) -> bool:
     """Empty the buffer and return whether all fuel of a nozzle at rest is told: the next sale is the next order's.
 
-    A board writes a transaction up to 2 s after its pump came to rest; until then only the totaliser knows of it.
-    When it moved and no transaction comes, that is noted as a gap, and nothing is released this time if fuel was seen
-    to flow. False: the device keeps something. Raises LinkError, IfsfError.
+    A board writes a transaction up to 2 s after its pump came to rest, and may tell the totaliser no sooner. So a fill
+    that was seen and not told is waited for, and when only the totaliser knows of it in the end, that is noted as a
+    gap and nothing is released this once. False: that, or the device keeps something. Raises LinkError, IfsfError.
     """
-    if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
-        return False
-    for _ in range(SETTLE_TRIES):
-        if not await has_moved(key, link, outbox, nozzle):
-            return True
-        await asyncio.sleep(retry_s)
-        if not await buffer.empty(recovered=False):
+    for tried in range(SETTLE_TRIES + 1):
+        if tried:
+            await asyncio.sleep(retry_s)
+        if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
-    await check_total(key, link, outbox, nozzle)
-    return not has_flowed
+        has_moved = await has_moved_on(key, link, outbox, nozzle)
+        is_untold = has_moved and release.has_flowed
+        if not is_untold and not release.may_tell_more(within_s=SETTLE_TRIES * retry_s):
+            break
+    if has_moved:
+        await check_total(key, link, outbox, nozzle)
+    return not is_untold
 
 
 async def settled_total(

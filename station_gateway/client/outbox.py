@@ -169,6 +169,15 @@ class Outbox:
         ).fetchone()
         return row is not None
 
+    def last_quantity(self, node: int, fp: int, nozzle: int) -> int | None:
+        """Return the quantity of a nozzle's last sale in thousandths; None when none is kept."""
+        row = self._durable.execute(
+            "SELECT json_extract(body, '$.m') FROM event WHERE json_extract(body, '$.n') = ?"
+            " AND json_extract(body, '$.f') = ? AND json_extract(body, '$.z') = ? ORDER BY seq DESC LIMIT 1",
+            (node, fp, nozzle),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
     def prune(self, before_ms: int) -> None:
         """Forget what was acknowledged before a moment."""
         with _transaction(self._relaxed) as db:

@@ -126,7 +126,7 @@ class Point:
         elif FpId.CURRENT_AMOUNT in values and FpId.CURRENT_VOLUME in values:
             amount, volume = values[FpId.CURRENT_AMOUNT], values[FpId.CURRENT_VOLUME]
             self.running = decode_scaled(amount, 2), decode_scaled(volume, 3)
-            self.release.has_run |= self.state in FLOWING and any(self.running)
+            self.release.ran(*self.running)
             self._on_change()
 
     def doubt(self) -> None:
@@ -241,7 +241,7 @@ class Point:
                 self._buffer,
                 nozzle,
                 retry_s=self._settle_retry_s,
-                has_flowed=self.release.has_flowed,
+                release=self.release,
             )
         finally:
             self._later.ask()
@@ -298,7 +298,8 @@ class Point:
             return
         if opened is not None:
             self.opened = None
-        self.release.has_flowed &= self.opened is not None or self.state in FLOWING
+        if self.opened is None:
+            self.release.told(is_orders=opened is not None)
         self._expects_sale = self.opened is not None
         self._timed_out = False
         log.info(

@@ -5,7 +5,7 @@ from datetime import datetime
 from contracts.station import SaleRecord
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import OpenAuthorisation
-from station_gateway.client.sales import PointKey, readable, sale_of_transaction
+from station_gateway.client.sales import PointKey, sale_of_transaction
 from station_gateway.client.totalisers import read_total
 from station_gateway.protocols.ifsf.ids import TransactionId
 
@@ -20,11 +20,11 @@ async def read_sale(
     opened: OpenAuthorisation | None,
     recovered: bool,
 ) -> SaleRecord:
-    """Return the sale of a transaction's data, with the totaliser read now when the record has none that is readable.
+    """Return the sale of a transaction's readable data, with the totaliser read now when the record has none.
 
     Raises LinkError, and IfsfError when an indispensable field is missing or unreadable.
     """
-    values, total = readable(values), None
+    total = None
     number = values.get(TransactionId.NOZZLE, b"\0")[-1]
     if TransactionId.TOTAL_AFTER not in values and key.nozzle(number):
         total = await read_total(key, link, number)

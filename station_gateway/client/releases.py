@@ -27,15 +27,18 @@ def may_have_begun(ack: Message) -> bool:
 
 
 class Release:
-    """The last release of a point, for an order or for a post-paid customer."""
+    """The last release of a point, for an order or for a post-paid customer, and the fuel that flowed by it."""
 
     def __init__(self, link: DispenserLink, database: bytes, controller: bytes) -> None:
         self._link, self._db, self._controller = link, database, controller
-        self._asked_at = -math.inf
+        self._asked_at = self._at_rest_since = -math.inf
+        self._state = PointState.OFFLINE
+        self._is_told = False
+        """The sale of the fuel that flows now came before the point was at rest again."""
         self.was_at_work = False
         """Seen released or fuelling since; before that, a point at rest has not ended anything."""
         self.has_flowed = True
-        """Fuel flowed since that no sale has told of, as far as states tell; true also when nobody looked."""
+        """Fuel flowed that no sale has told of, as far as states tell; true also when nobody looked."""
         self.has_run = False
         """A running amount or quantity above zero was reported since: fuel did flow."""
 
@@ -44,6 +47,7 @@ class Release:
 
         Its lag counts from the answer, or from the moment when none came. Raises LinkError.
         """
+        before = self.was_at_work, self.has_flowed, self.has_run
         self.was_at_work = self.has_flowed = self.has_run = False
         mask = (FpId.NOZZLE_MASK, bytes((1 << nozzle - 1,)))
         release = (FpId.RELEASE_CONTROLLER, self._controller), (FpId.RELEASE, b"")
@@ -53,21 +57,18 @@ class Release:
             self._asked_at = time.monotonic()
         if ack.ack != ACK_OK and not may_have_begun(ack):
             self._asked_at = -math.inf
+            self.was_at_work, self.has_flowed, self.has_run = before
         return ack
 
     async def ask_without_limit(self, nozzle: int) -> bool:
         """Ask for a post-paid customer; return whether a sale may come of it. Raises LinkError.
 
-        A release of which only a part was taken is withdrawn.
+        There is no limit to lose, so a release of which only other parts were refused is one.
         """
         ack = await self.ask(nozzle)
-        if ack.ack == ACK_OK:
-            return True
-        log.info("point.postpaid.refused", nozzle=nozzle, database=self._db.hex(), codes=ack.refusals())
-        if may_have_begun(ack):
-            await self.terminate()
-            return True
-        return False
+        if ack.ack != ACK_OK:
+            log.info("point.postpaid.refused", nozzle=nozzle, database=self._db.hex(), codes=ack.refusals())
+        return ack.ack == ACK_OK or may_have_begun(ack)
 
     async def terminate(self) -> Message:
         """Tell the device to withdraw the release; return what it acknowledges. Raises LinkError."""
@@ -75,14 +76,48 @@ class Release:
 
     def lost_sight(self) -> None:
         """The wire is gone: from here on, fuel may flow unseen."""
-        self.has_flowed = True
+        self.has_flowed, self._state, self._is_told = True, PointState.OFFLINE, False
 
     def saw(self, state: PointState) -> None:
         """Take a state."""
-        self.has_flowed |= state in FLOWING
-        self.was_at_work |= state in FLOWING or state in RELEASED
+        is_flowing, is_working = state in FLOWING, state in FLOWING or state in RELEASED
+        if is_flowing and self._state not in FLOWING:
+            self._is_told = False
+        if not is_working and (self._is_working or self._state is PointState.OFFLINE):
+            self._at_rest_since = time.monotonic()
+            self.has_flowed &= not self._is_told
+        self.has_flowed |= is_flowing
+        self.was_at_work |= is_working
+        self._state = state
+
+    def ran(self, amount_fen: int, quantity_milli: int) -> None:
+        """Take the running figures of a fill."""
+        if self._is_working and (amount_fen or quantity_milli):
+            self.has_flowed = True
+            self.has_run |= self._state in FLOWING
+
+    def told(self, *, is_orders: bool) -> None:
+        """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's."""
+        self._is_told = self._state in FLOWING
+        self.has_flowed &= self._is_told
+        if is_orders:
+            self._asked_at = -math.inf
+
+    @property
+    def _is_working(self) -> bool:
+        return self._state in FLOWING or self._state in RELEASED
+
+    def may_tell_more(self, within_s: float) -> bool:
+        """Return whether fuel flowed that no sale tells of, and the point came to rest less than `within_s` ago."""
+        return self.has_flowed and time.monotonic() - self._at_rest_since < within_s
+
+    @property
+    def lag_left_s(self) -> float:
+        """Return for how many seconds a release that has not been seen at work may still begin; 0 when it cannot."""
+        left_s = self._asked_at + RELEASE_GRACE_S - time.monotonic()
+        return 0.0 if self.was_at_work else max(0.0, left_s)
 
     @property
     def may_still_begin(self) -> bool:
         """Return whether a release has not been seen at work and is too young to be over."""
-        return not self.was_at_work and time.monotonic() - self._asked_at < RELEASE_GRACE_S
+        return self.lag_left_s > 0

@@ -146,8 +146,11 @@ def _fields(content: str) -> dict[int, str]:
 
 
 def readable(values: dict[int, bytes]) -> dict[int, bytes]:
-    """Return the fields of a transaction without the totalisers that are no number: they are dispensable."""
-    return {number: value for number, value in values.items() if number not in _TOTALS or _is_number(value)}
+    """Return the fields of a transaction without totalisers and clocks that are nonsense: they are dispensable."""
+    damaged = {number for number in _TOTALS if number in values and not _is_number(values[number])}
+    if device_time(values) is None:
+        damaged |= {TransactionId.DATE, TransactionId.TIME}
+    return {number: value for number, value in values.items() if number not in damaged}
 
 
 def _is_number(raw: bytes) -> bool:

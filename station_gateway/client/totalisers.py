@@ -38,26 +38,27 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
         return None
 
 
-async def has_moved(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:
-    """Return whether a totaliser stands elsewhere than the last sale left it; one not known yet is remembered.
+async def has_moved_on(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:
+    """Return whether a totaliser stands higher than the last sale left it; one not known yet is remembered.
 
-    One that cannot be read tells nothing, which is no. Raises LinkError.
+    One that cannot be read tells nothing, which is no; one that stands lower lags. Raises LinkError.
     """
     total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
     if total is not None and known is None:
         outbox.set_total(key.node, key.fp, nozzle, total)
-    return None not in (total, known) and total != known
+    return total is not None and known is not None and total > known
 
 
 async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
     """Compare a totaliser at rest with the last known one and remember it. Raises LinkError.
 
-    A gap means fuel that no transaction told us of: it is logged and counted for a person to look into.
+    A gap means fuel that no transaction told us of: it is logged and counted for a person to look into. One that only
+    catches up with the last sale, at whose end it was read too early, is none.
     """
     total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
     if total is None or total == known:
         return
-    if known is not None:
+    if known is not None and total - known != outbox.last_quantity(key.node, key.fp, nozzle):
         TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
         log.warning(
             "point.totaliser.gap",
