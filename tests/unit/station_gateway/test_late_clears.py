@@ -2,12 +2,14 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from contracts.station import CommandState
 from station_gateway.client import buffer
 from station_gateway.client.buffer import BUSY_TRIES, RECOVERY_LIMIT
+from station_gateway.client.looking import LONGEST_PAUSE_S
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import FP, NOW
@@ -132,6 +134,28 @@ async def test_an_equal_sale_long_after_a_clear_is_another_sale(
     fills(device, OWN)
     point.heard(payable(7))
     await until_told(point, [(7, None), (7, None)])
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_transaction_that_is_shown_for_ever_stays_one_sale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device acknowledges every clear and does none: it is not another sale each minute."""
+    elapsed_s = [0.0]
+    monkeypatch.setattr(buffer, "time", SimpleNamespace(monotonic=lambda: elapsed_s[0]))
+    device = bare(ClearsLate())
+    device.keep = 1000
+    point = await late_point(device, tmp_path)
+    fills(device, OWN)
+    for _ in range(4):
+        assert not await point.collect_unpaid(1)
+        elapsed_s[0] += LONGEST_PAUSE_S
+    assert told(point) == [(7, None)]
+    device.keep = 0
+    await until(lambda: point._buffer.is_empty)
+    fills(device, OWN)
+    assert await point.collect_unpaid(1)
+    assert told(point) == [(7, None), (7, None)]
 
 
 @pytest.mark.feature("003-D2")
