@@ -12,6 +12,7 @@ from station_gateway.protocols.ifsf.ids import FpId, TransactionId, transaction_
 from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import FP, IDLE
 from tests.unit.station_gateway.lagging_device import (
+    BUFFER,
     INOPERATIVE,
     METER,
     STATE,
@@ -250,3 +251,14 @@ async def test_a_stop_in_the_lag_is_not_the_boards_refusal(
     monkeypatch.setattr(releases, "RELEASE_GRACE_S", 0.0)
     assert (await commands.stop(point, stop_command())).state is CommandState.ACCEPTED
     assert endings(point) == [("zero", 0, "P1")]
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_stop_before_fuel_flowed_waits_for_no_transaction(tmp_path: Path) -> None:
+    """The order's run waits 8 s for a stop; a transaction is waited for only when there may be one."""
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    read = device.reads(BUFFER)
+    assert (await commands.stop(point, stop_command())).state is CommandState.ACCEPTED
+    assert (device.reads(BUFFER), endings(point)) == (read + 1, [("zero", 0, "P1")])

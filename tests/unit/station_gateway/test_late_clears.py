@@ -114,8 +114,24 @@ async def test_another_transaction_of_a_cleared_number_is_cleared_at_once(tmp_pa
     await quiet(point)
     device.buffer = [(7, 5_000, 680, 0)]
     device._cleared = []
-    assert await point.collect_unpaid(1)
+    assert await point._buffer.empty(recovered=False)
     assert (told(point), device.clears) == ([(7, None), (7, None)], 2)
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_cleared_transaction_that_is_announced_again_is_looked_at_until_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    device = bare(ClearsLate())
+    device.keep = 3
+    point = await late_point(device, tmp_path)
+    fills(device, OWN)
+    point.heard(payable(7))
+    await until_told(point, [(7, None)])
+    point.heard(payable(7))
+    await until(lambda: not device.buffer)
+    await until_told(point, [(7, None)])
+    assert point.outbox.uncleared_of(1, FP) == []
 
 
 @pytest.mark.feature("003-D2")

@@ -176,8 +176,7 @@ async def test_a_post_paid_release_of_which_a_part_was_refused_is_withdrawn(
     await quiet(point)
     assert (await authorise(point, seen=False)).code == "FP_BUSY", "it may begin for a moment"
     device.reported, device.nozzles_out = None, 0
-    if begins:
-        point.heard(lifted(FUELLING))
+    if begins:  # and no message told of the fuel
         fills(device, OWN)
     point.heard(state(IDLE))
     await until_told(point, [(7, None)] if begins else [])
