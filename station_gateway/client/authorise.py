@@ -92,7 +92,7 @@ async def _checked(point: Point, command: AuthoriseCommand, lifetime: Lifetime) 
         return refused(command, "FP_BUSY", "another order is open")
     if not point.ready:
         return refused(command, "FP_OFFLINE")
-    await asyncio.sleep(point.release.lag_left_s)  # a post-paid release may still begin
+    await point.release.until_over_or_at_work(_LOOK_S)  # a post-paid one
     await point.refresh()  # before the buffer: what ends after this was not running
     if busy := _busy(point, command):
         return busy

@@ -88,7 +88,7 @@ class Point:
         self._expects_sale = False
         self._timed_out = False
         self.release = Release(link, self.db, controller)
-        self._is_settling = False
+        self._is_settling = self._is_releasing = False
         self._later = LaterLook(
             is_needed=lambda: self._is_unsettled, look=self._look, spawn=self._spawn, first_s=settle_retry_s
         )
@@ -121,7 +121,7 @@ class Point:
                 self._start_collecting(sequence)
         elif len(message.database) == 3 and message.database[1] == ERROR_DB:
             self._timed_out |= message.database[2] == ErrorCode.AUTHORISE_TIMEOUT
-        elif FpId.STATE in values:
+        elif FpId.STATE in dict(message.items):
             self._heard_state(values)
         elif FpId.CURRENT_AMOUNT in values and FpId.CURRENT_VOLUME in values:
             amount, volume = values[FpId.CURRENT_AMOUNT], values[FpId.CURRENT_VOLUME]
@@ -363,15 +363,13 @@ class Point:
         if self.opened is None or is_announced or not self._may_have_ended:
             return
         ran, timed_out = self.release.has_run, self._timed_out
-        self._commit(
-            record_of_end(self.key, opened, total, ran=ran, timed_out=timed_out, now=self.now()), opened
-        )
+        record = record_of_end(self.key, opened, total, ran=ran, timed_out=timed_out, now=self.now())
+        self._commit(record, opened)
 
     @property
     def _may_have_ended(self) -> bool:
-        return (
-            self._is_at_rest and self.state is not PointState.INOPERATIVE and not self.release.may_still_begin
-        )
+        is_told = self.state is not PointState.INOPERATIVE
+        return self._is_at_rest and is_told and not self.release.may_still_begin
 
     def begin(self, opened: OpenAuthorisation) -> None:
         """Store the intent to release a nozzle, before the dispenser hears of it."""
@@ -388,12 +386,16 @@ class Point:
         self._later.ask()
 
     async def _release_postpaid(self) -> None:
-        """Let a lifted post-paid nozzle start without a preset; refused while the device's buffer is full."""
-        if not self._postpaid_release:
+        """Let a lifted post-paid nozzle start without a preset, once however often a board that lags reports it."""
+        if self._is_releasing or not self._postpaid_release:
             return
-        async with self.lock:
-            nozzle = self.key.nozzle(self.nozzle_out) if self.nozzle_out else None
-            calling = self.ready and self.state is PointState.CALLING and self.opened is None
-            if not calling or nozzle is None or not nozzle.postpaid:
-                return
-            self._expects_sale |= await self.release.ask_without_limit(nozzle.nozzle)
+        self._is_releasing = True
+        try:
+            await self.release.until_over_or_at_work(self._settle_retry_s)
+            async with self.lock:
+                nozzle = self.key.nozzle(self.nozzle_out) if self.nozzle_out else None
+                calling = self.ready and self.state is PointState.CALLING and self.opened is None
+                if calling and nozzle is not None and nozzle.postpaid:
+                    self._expects_sale |= await self.release.ask_without_limit(nozzle.nozzle)
+        finally:
+            self._is_releasing = False

@@ -1,5 +1,6 @@
 """A point's release: asked for, withdrawn, and what has been seen of it since."""
 
+import asyncio
 import math
 import time
 
@@ -112,12 +113,11 @@ class Release:
         return self.has_flowed and time.monotonic() - self._at_rest_since < within_s
 
     @property
-    def lag_left_s(self) -> float:
-        """Return for how many seconds a release that has not been seen at work may still begin; 0 when it cannot."""
-        left_s = self._asked_at + RELEASE_GRACE_S - time.monotonic()
-        return 0.0 if self.was_at_work else max(0.0, left_s)
-
-    @property
     def may_still_begin(self) -> bool:
         """Return whether a release has not been seen at work and is too young to be over."""
-        return self.lag_left_s > 0
+        return not self.was_at_work and time.monotonic() - self._asked_at < RELEASE_GRACE_S
+
+    async def until_over_or_at_work(self, look_s: float) -> None:
+        """Wait until the last release was seen at work, or is too old to begin any more."""
+        while self.may_still_begin:
+            await asyncio.sleep(look_s)

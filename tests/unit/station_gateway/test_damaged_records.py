@@ -105,10 +105,11 @@ async def test_a_post_paid_record_that_was_torn_is_read_again(tmp_path: Path) ->
     "garbled",
     [
         said(bytes((FP,)), (FpId.STATE, b"\x0f")),
+        said(bytes((FP,)), (FpId.STATE, b""), (FpId.NOZZLE_STATE, b"\0")),
         said(bytes((FP,)), (FpId.CURRENT_AMOUNT, NO_NUMBER), (FpId.CURRENT_VOLUME, NO_NUMBER)),
         said(transaction_db(FP, 7)[:2] + b"\xff\xff", (TransactionId.STATE, b"\2")),
     ],
-    ids=["state", "running amount", "transaction"],
+    ids=["state", "no state", "running amount", "transaction"],
 )
 @pytest.mark.parametrize("has_fuel", [False, True])
 async def test_a_report_that_cannot_be_read_is_asked_about(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.station import CommandState
+from station_gateway.client import releases
 from station_gateway.client.health import TOTALISER_GAPS
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import FpId
@@ -185,3 +186,53 @@ async def test_messages_of_an_end_do_not_pile_up_work(tmp_path: Path) -> None:
         waiting = len(point._tasks)
     assert waiting < 5
     await until_told(point, [(7, "P1")])
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("refuses_a_second", [False, True])
+async def test_a_lifted_nozzle_that_is_reported_again_and_again_is_released_once(
+    tmp_path: Path, refuses_a_second: bool
+) -> None:
+    """A release that the board refuses, since it has taken one, would free the way for an order in the lag."""
+
+    class OneOnly(Board):
+        asked_twice = False
+
+        async def write(self, database: bytes, *items: tuple[int, bytes]) -> Message:
+            """Take one release."""
+            if FpId.RELEASE in [number for number, _ in items] and self.releases and refuses_a_second:
+                self.asked_twice = True
+                return self._ack(5, ((FpId.RELEASE, 3),))
+            return await super().write(database, *items)
+
+    device = OneOnly()
+    point = await postpaid_point(device, tmp_path)
+    device.reported, device.nozzles_out = CALLING, 1  # for up to 2 s after it has taken the release
+    async with point.lock:
+        for _ in range(200):
+            point.heard(lifted())
+        await until(lambda: len(point._tasks) < 5)
+    await until(lambda: device.releases)
+    point.heard(lifted())
+    assert (await authorise(point, seen=False)).code == "FP_BUSY"
+    assert (device.releases, device.asked_twice) == (1, False)
+    device.reported = None
+    point.heard(lifted(FUELLING))
+    fills(device, OWN)
+    point.heard(state(IDLE))
+    await until_told(point, [(7, None)])
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_post_paid_release_that_is_lost_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "RELEASE_GRACE_S", 0.05)
+    device = Board()
+    point = await postpaid_point(device, tmp_path)
+    device.reported, device.nozzles_out = CALLING, 1
+    point.heard(lifted())
+    await until(lambda: device.releases)
+    point.heard(state(IDLE))  # the customer hangs up and lifts again
+    point.heard(lifted())
+    await until(lambda: device.releases == 2)
