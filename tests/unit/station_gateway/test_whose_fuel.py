@@ -20,7 +20,7 @@ from tests.unit.station_gateway.lagging_device import (
     quiet,
     until,
 )
-from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, fills, told
+from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, back, fills, told
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point
 from tests.unit.station_gateway.test_unreadable_buffers import CALLING, FUELLING, payable, state, until_told
 
@@ -113,14 +113,31 @@ async def test_a_meter_that_moved_without_a_fill_is_a_gap_and_refuses_nobody(
 
 
 @pytest.mark.feature("003-D2")
-async def test_fuel_that_may_have_flowed_while_the_wire_was_gone_is_waited_for(tmp_path: Path) -> None:
+async def test_a_sale_that_is_told_while_other_fuel_flows_does_not_tell_of_that_fuel(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    fills(device, OWN)
+    device.state = FUELLING
+    point.heard(state(FUELLING))
+    point.heard(payable(7))
+    await until_told(point, [(7, None)])
+    device.state, device.total = IDLE, device.meter(NEXT[3])
+    point.heard(state(IDLE))
+    await quiet(point)
+    assert ((await authorise(point)).code, device.releases) == ("FP_BUSY", 0)
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_fuel_that_may_have_flowed_while_nobody_looked_is_waited_for(
+    tmp_path: Path, restarted: bool
+) -> None:
     device = Board()
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
     point.heard(payable(7))
     await until_told(point, [(7, None)])
-    point.offline()
-    await point.start(open_point=False)
+    point = await back(device, tmp_path, point, restarted=restarted)
     device.total = device.meter(NEXT[3])
     assert (await authorise(point)).code == "FP_BUSY"
     device.buffer = [NEXT]
@@ -182,6 +199,7 @@ async def test_messages_of_an_end_do_not_pile_up_work(tmp_path: Path) -> None:
     async with point.lock:
         for _ in range(200):
             point.heard(state(IDLE))
+        for _ in range(200):
             point.heard(payable(7))
         waiting = len(point._tasks)
     assert waiting < 5
