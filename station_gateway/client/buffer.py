@@ -5,6 +5,8 @@ has none of its orders released or ended over what may lie there.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Collection
 from typing import Protocol
 
@@ -35,8 +37,8 @@ log = structlog.get_logger(__name__)
 
 BUSY_TRIES = 3
 """How often a busy device is asked again before an order is refused."""
-CLEARED_KEPT = 8
-"""How many transactions whose clear was acknowledged are remembered, should a device that lags show them again."""
+LATE_CLEAR_S = 30.0
+"""How long after an acknowledged clear a transaction like it may be the same one, shown by a device that lags."""
 RECOVERY_LIMIT = 64
 """More unpaid transactions than any device holds; ends the loop when a device never stops answering."""
 
@@ -66,8 +68,8 @@ class TransactionBuffer:
         self._empty_acks, self._retry_s = empty_acks, retry_s
         self.is_empty = False
         """Whether the device has said that nothing is left, and has kept or hidden nothing since."""
-        self._cleared: dict[int, str] = {}
-        """Transactions whose clear the device acknowledged, by number; it may still show them."""
+        self._cleared: dict[int, tuple[str, float]] = {}
+        """Transactions whose clear the device acknowledged, by number: content, and until when it may show them."""
 
     async def empty(self, *, recovered: bool, busy_tries: int = 0) -> bool:
         """Collect until the device says that its buffer is empty; then a release's next transaction is its own.
@@ -125,12 +127,8 @@ class TransactionBuffer:
             self.is_empty = False
             return Found.BUSY
         values = readable(values)
-        content, stored, gone = (
-            content_of(values),
-            self._outbox.uncleared(node, fp, real),
-            self._cleared.get(real),
-        )
-        is_shown_again = gone is not None and is_same_transaction(gone, content)
+        content, stored = content_of(values), self._outbox.uncleared(node, fp, real)
+        is_shown_again = self._is_shown_again(real, content)
         if not is_shown_again and (stored is None or not is_same_transaction(stored, content)):
             await self._store(real, values, recovered=recovered)
         cleared = await self._link.write(transaction_db(fp, real), (TransactionId.CLEAR, b""))
@@ -140,13 +138,19 @@ class TransactionBuffer:
             self.is_empty = False
             return Found.STUCK
         self._outbox.cleared(node, fp, real)
-        if is_shown_again:
+        if is_shown_again:  # it is known from here on until it is gone, however long that takes
+            self._cleared[real] = content, math.inf
             self.is_empty = False
             return Found.BUSY
-        self._cleared[real] = content
-        while len(self._cleared) > CLEARED_KEPT:
-            del self._cleared[next(iter(self._cleared))]
+        self._cleared[real] = content, time.monotonic() + LATE_CLEAR_S
         return Found.CLEARED
+
+    def _is_shown_again(self, sequence: int, content: str) -> bool:
+        """Return whether the device shows what it has just acknowledged as cleared; what is long gone is forgotten."""
+        now = time.monotonic()
+        self._cleared = {one: gone for one, gone in self._cleared.items() if gone[1] > now}
+        gone = self._cleared.get(sequence)
+        return gone is not None and is_same_transaction(gone[0], content)
 
     def _says_none(self, asked: int, answer: Message, number: int, state: int) -> bool:
         """Tell "no such transaction" from "not now" and from an answer that cannot be read.

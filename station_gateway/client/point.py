@@ -359,8 +359,7 @@ class Point:
             is_open=lambda: self.opened is not None,
         )
         await self.refresh()
-        is_announced = bool(self._collecting) or not self._buffer.is_empty
-        if self.opened is None or is_announced or not self._may_have_ended:
+        if self.opened is None or self._collecting or not self._buffer.is_empty or not self._may_have_ended:
             return
         ran, timed_out = self.release.has_run, self._timed_out
         record = record_of_end(self.key, opened, total, ran=ran, timed_out=timed_out, now=self.now())

@@ -35,7 +35,7 @@ class Release:
         self._asked_at = self._at_rest_since = -math.inf
         self._state = PointState.OFFLINE
         self._is_told = False
-        """The sale of the fuel that flows now came before the point was at rest again."""
+        """The order's sale came before the point was at rest again: what still flows is told."""
         self.was_at_work = False
         """Seen released or fuelling since; before that, a point at rest has not ended anything."""
         self.has_flowed = True
@@ -81,15 +81,15 @@ class Release:
 
     def saw(self, state: PointState) -> None:
         """Take a state."""
-        is_flowing, is_working = state in FLOWING, state in FLOWING or state in RELEASED
-        if is_flowing and self._state not in FLOWING:
-            self._is_told = False
-        if not is_working and (self._is_working or self._state is PointState.OFFLINE):
-            self._at_rest_since = time.monotonic()
-            self.has_flowed &= not self._is_told
-        self.has_flowed |= is_flowing
-        self.was_at_work |= is_working
+        was_working, was_flowing = self._is_working, self._state in FLOWING
+        is_new = self._state is PointState.OFFLINE
         self._state = state
+        if not was_flowing:
+            self._is_told = False
+        self.has_flowed |= state in FLOWING and not self._is_told
+        self.was_at_work |= self._is_working
+        if not self._is_working and (was_working or is_new):
+            self._at_rest_since = time.monotonic()
 
     def ran(self, amount_fen: int, quantity_milli: int) -> None:
         """Take the running figures of a fill."""
@@ -98,9 +98,13 @@ class Release:
             self.has_run |= self._state in FLOWING
 
     def told(self, *, is_orders: bool) -> None:
-        """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's."""
-        self._is_told = self._state in FLOWING
-        self.has_flowed &= self._is_told
+        """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's.
+
+        Nobody's sale that comes while fuel flows may be an older one's.
+        """
+        is_flowing = self._state in FLOWING
+        self.has_flowed &= is_flowing and not is_orders
+        self._is_told = is_flowing and is_orders
         if is_orders:
             self._asked_at = -math.inf
 

@@ -41,12 +41,18 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
 async def has_moved_on(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:
     """Return whether a totaliser stands higher than the last sale left it; one not known yet is remembered.
 
-    One that cannot be read tells nothing, which is no; one that stands lower lags. Raises LinkError.
+    One that cannot be read tells nothing, which is no; one that stands lower lags; one that has only caught up with
+    the last sale, at whose end it was read too early, is remembered. Raises LinkError.
     """
     total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
     if total is not None and known is None:
         outbox.set_total(key.node, key.fp, nozzle, total)
-    return total is not None and known is not None and total > known
+    if total is None or known is None or total <= known:
+        return False
+    if total - known != outbox.last_quantity(key.node, key.fp, nozzle):
+        return True
+    outbox.set_total(key.node, key.fp, nozzle, total)
+    return False
 
 
 async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:

@@ -139,13 +139,13 @@ async def test_an_equal_sale_long_after_a_clear_is_another_sale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device with one number and equal amounts; nobody has read an empty buffer between the two."""
+    monkeypatch.setattr(buffer, "LATE_CLEAR_S", 0.0)
     device = bare(Board())
     point = await ready_point(device, tmp_path)
     await quiet(point)
     fills(device, OWN)
     point.heard(payable(7))
     await until_told(point, [(7, None)])
-    monkeypatch.setattr(buffer, "LATE_CLEAR_S", 0.0)
     point.now = lambda: NOW + timedelta(minutes=5)
     fills(device, OWN)
     point.heard(payable(7))

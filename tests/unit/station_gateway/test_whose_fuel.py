@@ -1,5 +1,6 @@
 """Whose fuel it is: what a post-paid customer took never becomes the next prepaid order's."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -155,10 +156,14 @@ async def test_a_nozzle_released_for_a_post_paid_customer_is_not_released_for_an
     point.heard(lifted())
     await until(lambda: device.releases)
     await quiet(point)
-    result = await authorise(point, seen=False)
+    order = asyncio.create_task(authorise(point, seen=False))
+    await asyncio.sleep(0.05)
+    assert not order.done(), "it waits for what the release comes to"
+    device.reported = FUELLING
+    point.heard(lifted(FUELLING))
+    result = await order
     assert (result.state, result.code, device.releases) == (CommandState.REFUSED, "FP_BUSY", 1)
     device.reported = None
-    point.heard(lifted(FUELLING))
     fills(device, OWN)
     point.heard(state(IDLE))
     point.heard(payable(7))
@@ -232,10 +237,13 @@ async def test_a_lifted_nozzle_that_is_reported_again_and_again_is_released_once
         await until(lambda: len(point._tasks) < 5)
     await until(lambda: device.releases)
     point.heard(lifted())
-    assert (await authorise(point, seen=False)).code == "FP_BUSY"
+    order = asyncio.create_task(authorise(point, seen=False))
+    await asyncio.sleep(0.05)
+    device.reported = FUELLING
+    point.heard(lifted(FUELLING))
+    assert (await order).code == "FP_BUSY"
     assert (device.releases, device.asked_twice) == (1, False)
     device.reported = None
-    point.heard(lifted(FUELLING))
     fills(device, OWN)
     point.heard(state(IDLE))
     await until_told(point, [(7, None)])
