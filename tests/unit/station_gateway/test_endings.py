@@ -8,7 +8,7 @@ from contracts.station import CommandState
 from station_gateway.client import authorise as commands
 from station_gateway.client import releases
 from station_gateway.client.point import Point
-from station_gateway.protocols.ifsf.ids import FpId, TransactionId, transaction_db
+from station_gateway.protocols.ifsf.ids import ERROR_DB, ErrorCode, FpId, TransactionId, transaction_db
 from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import FP, IDLE
 from tests.unit.station_gateway.lagging_device import (
@@ -226,21 +226,24 @@ async def test_the_second_release_of_a_point_has_its_own_grace(tmp_path: Path) -
     await until_told(point, [(7, "P1"), (8, "P2")])
 
 
+class Slow(Board):
+    """Refuses the first withdrawal."""
+
+    refused = 0
+
+    async def write(self, database: bytes, *items: tuple[int, bytes]) -> Message:
+        """Refuse the first withdrawal."""
+        if FpId.TERMINATE in [number for number, _ in items] and not self.refused:
+            self.refused += 1
+            return self._ack(5, ((FpId.TERMINATE, 3),))
+        return await super().write(database, *items)
+
+
 @pytest.mark.feature("003-D2")
 async def test_a_stop_in_the_lag_is_not_the_boards_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is released as far as the board tells, so it need not take a withdrawal; it may yet begin."""
-
-    class Slow(Board):
-        refused = 0
-
-        async def write(self, database: bytes, *items: tuple[int, bytes]) -> Message:
-            """Refuse the first withdrawal."""
-            if FpId.TERMINATE in [number for number, _ in items] and not self.refused:
-                self.refused += 1
-                return self._ack(5, ((FpId.TERMINATE, 3),))
-            return await super().write(database, *items)
 
     device = Slow()
     device.reported = CALLING
@@ -262,3 +265,27 @@ async def test_a_stop_before_fuel_flowed_waits_for_no_transaction(tmp_path: Path
     read = device.reads(BUFFER)
     assert (await commands.stop(point, stop_command())).state is CommandState.ACCEPTED
     assert (device.reads(BUFFER), endings(point)) == (read + 1, [("zero", 0, "P1")])
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_withdrawal_that_the_board_refuses_refuses_the_stop(tmp_path: Path) -> None:
+    device = Slow()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    stopped = await commands.stop(point, stop_command())
+    assert (stopped.state, stopped.code) == (CommandState.REFUSED, "DEVICE_REFUSED")
+    assert endings(point) == []
+
+
+@pytest.mark.feature("003-D2")
+async def test_the_timeout_of_one_order_is_not_the_next_orders(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    point.heard(said(bytes((FP, ERROR_DB, ErrorCode.AUTHORISE_TIMEOUT))))
+    hangs_up(device, point)
+    await until_told(point, [(0, "P1")])
+    assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
+    hangs_up(device, point)
+    await until_told(point, [(0, "P1"), (0, "P2")])
+    assert [ending for ending, *_ in endings(point)] == ["authorise_timeout", "zero"]
