@@ -93,7 +93,7 @@ class Release:
 
     def ran(self, amount_fen: int, quantity_milli: int) -> None:
         """Take the running figures of a fill."""
-        if self._is_working and (amount_fen or quantity_milli):
+        if self._is_working and not self._is_told and (amount_fen or quantity_milli):
             self.has_flowed = True
             self.has_run |= self._state in FLOWING
 
