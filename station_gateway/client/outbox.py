@@ -91,13 +91,16 @@ class Outbox:
         closes: OpenAuthorisation | None = None,
         result: CommandResult | None = None,
         content: str | None = None,
+        total_milli: int | None = None,
     ) -> bool:
         """Store a sale, end its authorisation, move the totaliser; return False for a sale known before.
 
         A sale known before changes nothing: the authorisation that is open now waits for a sale of its own.
         `content` is the transaction that the sale was read from, remembered until the device has cleared it.
-        `result` is stored too when the authorisation was never confirmed: the sale is the answer.
+        `result` is stored too when the authorisation was never confirmed: the sale is the answer. `total_milli` is where
+        the totaliser stands, when the reading in the sale was taken too early.
         """
+        total = sale.totaliser_after_milli if total_milli is None else total_milli
         with _transaction(self._durable) as db:
             if content is not None:
                 db.execute(
@@ -113,8 +116,8 @@ class Outbox:
                 return False
             if closes is not None:
                 db.execute("DELETE FROM authorisation WHERE command_id = ?", (closes.command_id,))
-            if sale.totaliser_after_milli is not None:
-                _store_total(db, sale.node, sale.fp, sale.nozzle, sale.totaliser_after_milli)
+            if total is not None:
+                _store_total(db, sale.node, sale.fp, sale.nozzle, total)
             if result is not None:
                 _store_result(db, result, now_ms)
             return True
@@ -149,14 +152,27 @@ class Outbox:
         row = self._durable.execute("SELECT 1 FROM event WHERE natural_key = ?", (natural_key,)).fetchone()
         return row is not None
 
-    def rebuilt_order(self, sale: SaleRecord) -> str | None:
-        """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range."""
+    def rebuilt_order(self, sale: SaleRecord, *, is_records: bool) -> str | None:
+        """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range.
+
+        A totaliser that the record does not tell (`is_records`) may have been read too early: then the quantities are
+        equal too.
+        """
         row = self._durable.execute(
             "SELECT json_extract(body, '$.o') FROM event WHERE json_extract(body, '$.e') = 'synthesised'"
             " AND json_extract(body, '$.n') = ? AND json_extract(body, '$.f') = ?"
             " AND json_extract(body, '$.z') = ?"
-            " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') >= ? ORDER BY seq DESC",
-            (sale.node, sale.fp, sale.nozzle, sale.totaliser_after_milli, sale.totaliser_after_milli),
+            " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') >= ?"
+            " AND (? OR json_extract(body, '$.m') = ?) ORDER BY seq DESC",
+            (
+                sale.node,
+                sale.fp,
+                sale.nozzle,
+                sale.totaliser_after_milli,
+                sale.totaliser_after_milli,
+                is_records,
+                sale.quantity_milli,
+            ),
         ).fetchone()
         return None if row is None else str(row[0])
 

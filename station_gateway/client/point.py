@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from contracts.station import CommandResult, PointState, SaleRecord
+from contracts.station import CommandResult, PointState
 from station_gateway.client.buffer import TransactionBuffer
 from station_gateway.client.config import DispenserConfig
 from station_gateway.client.endings import all_is_told, record_of_end, settled_total
@@ -22,7 +22,7 @@ from station_gateway.client.health import broken
 from station_gateway.client.link import DispenserLink, LinkError
 from station_gateway.client.looking import LaterLook
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
-from station_gateway.client.reading import read_sale
+from station_gateway.client.reading import ReadSale, read_sale
 from station_gateway.client.releases import PARTLY_TAKEN, Release
 from station_gateway.client.sales import PointKey, content_of
 from station_gateway.client.states import FLOWING, RELEASED, told_state
@@ -278,22 +278,19 @@ class Point:
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
         opened = self.opened if self.opened is not None and self.opened.nozzle == number else None
-        sale = await read_sale(
-            self.key, self.link, sequence, values, now=self.now(), opened=opened, recovered=recovered
+        found = await read_sale(
+            self.key, self.link, self.outbox, sequence, values, self.now(), opened=opened, recovered=recovered
         )
-        rebuilt = self.outbox.rebuilt_order(sale)
-        if rebuilt is not None:  # its order ended by the totaliser: a person decides about the two records
-            sale, opened = replace(sale, order_no=rebuilt), None
-        self._commit(sale, opened, content_of(values))
+        self._commit(found, None if found.is_rebuilt else opened, content_of(values))
 
-    def _commit(self, sale: SaleRecord, opened: OpenAuthorisation | None, content: str | None = None) -> None:
+    def _commit(self, found: ReadSale, opened: OpenAuthorisation | None, content: str | None = None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
-        result = None
-        if opened is not None and not opened.confirmed:
-            result = opened.accepted
+        sale, total = found.sale, found.total_milli
+        result = opened.accepted if opened is not None and not opened.confirmed else None
         now_ms = int(self.now().timestamp() * 1000)
-        new = self.outbox.add_sale(sale, now_ms=now_ms, closes=opened, result=result, content=content)
-        if not new:
+        if not self.outbox.add_sale(
+            sale, now_ms=now_ms, closes=opened, result=result, content=content, total_milli=total
+        ):
             log.info("point.sale.again", key=sale.natural_key)
             return
         if opened is not None:
@@ -347,7 +344,7 @@ class Point:
         opened = self.opened
         if opened is None or not self._may_have_ended:
             return
-        if not self.release.was_at_work:
+        if not (self.release.was_at_work and self.release.has_flowed):
             await self.release.terminate()
         total = await settled_total(
             self.key,
@@ -363,7 +360,7 @@ class Point:
             return
         ran, timed_out = self.release.has_run, self._timed_out
         record = record_of_end(self.key, opened, total, ran=ran, timed_out=timed_out, now=self.now())
-        self._commit(record, opened)
+        self._commit(ReadSale(record), opened)
 
     @property
     def _may_have_ended(self) -> bool:
@@ -373,7 +370,7 @@ class Point:
     def begin(self, opened: OpenAuthorisation) -> None:
         """Store the intent to release a nozzle, before the dispenser hears of it."""
         self.outbox.open_authorisation(opened)
-        self.opened = opened
+        self.opened, self._timed_out = opened, False
 
     def confirm(self, result: CommandResult) -> None:
         """The dispenser is released for the open order: store that together with the command's result."""

@@ -1,25 +1,39 @@
 """A transaction as it was read becomes a sale; what it does not say is asked of the device."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from contracts.station import SaleRecord
 from station_gateway.client.link import DispenserLink
-from station_gateway.client.outbox import OpenAuthorisation
+from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import PointKey, sale_of_transaction
-from station_gateway.client.totalisers import read_total
+from station_gateway.client.totalisers import meter_after, read_total
 from station_gateway.protocols.ifsf.ids import TransactionId
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSale:
+    """A sale, and where its nozzle's totaliser stands after it in thousandths (None: where the sale says).
+
+    A rebuilt one's order ended by the totaliser already: a person decides about the two records.
+    """
+
+    sale: SaleRecord
+    total_milli: int | None = None
+    is_rebuilt: bool = False
 
 
 async def read_sale(
     key: PointKey,
     link: DispenserLink,
+    outbox: Outbox,
     sequence: int,
     values: dict[int, bytes],
-    *,
     now: datetime,
+    *,
     opened: OpenAuthorisation | None,
     recovered: bool,
-) -> SaleRecord:
+) -> ReadSale:
     """Return the sale of a transaction's readable data, with the totaliser read now when the record has none.
 
     Raises LinkError, and IfsfError when an indispensable field is missing or unreadable.
@@ -28,6 +42,12 @@ async def read_sale(
     number = values.get(TransactionId.NOZZLE, b"\0")[-1]
     if TransactionId.TOTAL_AFTER not in values and key.nozzle(number):
         total = await read_total(key, link, number)
-    return sale_of_transaction(
+    sale = sale_of_transaction(
         key, sequence, values, now=now, total_after_milli=total, opened=opened, recovered=recovered
     )
+    is_records = TransactionId.TOTAL_AFTER in values
+    rebuilt = outbox.rebuilt_order(sale, is_records=is_records)
+    if rebuilt is not None:
+        return ReadSale(replace(sale, order_no=rebuilt), is_rebuilt=True)
+    known = outbox.total(key.node, key.fp, sale.nozzle)
+    return ReadSale(sale, meter_after(sale, known, is_records=is_records))

@@ -48,7 +48,7 @@ class Release:
 
         Its lag counts from the answer, or from the moment when none came. Raises LinkError.
         """
-        before = self.was_at_work, self.has_flowed, self.has_run
+        was_at_work, had_flowed, had_run = self.was_at_work, self.has_flowed, self.has_run
         self.was_at_work = self.has_flowed = self.has_run = False
         mask = (FpId.NOZZLE_MASK, bytes((1 << nozzle - 1,)))
         release = (FpId.RELEASE_CONTROLLER, self._controller), (FpId.RELEASE, b"")
@@ -58,15 +58,22 @@ class Release:
             self._asked_at = time.monotonic()
         if ack.ack != ACK_OK and not may_have_begun(ack):
             self._asked_at = -math.inf
-            self.was_at_work, self.has_flowed, self.has_run = before
+            self.was_at_work |= was_at_work
+            self.has_flowed |= had_flowed
+            self.has_run |= had_run
         return ack
 
     async def ask_without_limit(self, nozzle: int) -> bool:
         """Ask for a post-paid customer; return whether a sale may come of it. Raises LinkError.
 
-        There is no limit to lose, so a release of which only other parts were refused is one.
+        There is no limit to lose, so a release of which only other parts were refused is one. Unlike before an order's,
+        nobody has asked whether all fuel is told: what was not stays so.
         """
-        ack = await self.ask(nozzle)
+        had_flowed = self.has_flowed
+        try:
+            ack = await self.ask(nozzle)
+        finally:
+            self.has_flowed |= had_flowed
         if ack.ack != ACK_OK:
             log.info("point.postpaid.refused", nozzle=nozzle, database=self._db.hex(), codes=ack.refusals())
         return ack.ack == ACK_OK or may_have_begun(ack)

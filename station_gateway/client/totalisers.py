@@ -2,6 +2,7 @@
 
 import structlog
 
+from contracts.station import SaleRecord
 from station_gateway.client.health import TOTALISER_GAPS, TOTALISER_UNREADABLE
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import Outbox
@@ -36,6 +37,19 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
             error=str(error),
         )
         return None
+
+
+def meter_after(sale: SaleRecord, known: int | None, *, is_records: bool) -> int | None:
+    """Return where a nozzle's totaliser stands after a sale: what its record says, else the reading, unless that lags.
+
+    A reading between the last known one and that one plus the sale was taken too early; an order that is released by
+    it would seem to have taken this sale's fuel.
+    """
+    total = sale.totaliser_after_milli
+    if is_records or total is None or known is None:
+        return total
+    due = known + sale.quantity_milli
+    return due if known <= total < due else total
 
 
 async def has_moved_on(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:

@@ -97,7 +97,7 @@ async def test_a_withdrawal_that_is_not_heard_is_repeated_and_never_taken_for_a_
     assert point.opened is not None
     assert not point.opened.confirmed
     await until_told(point, [(0, "P1")])
-    assert (device.withdrawals, endings(point)) == (5, [("zero", 0, "P1")])
+    assert (device.withdrawals, endings(point)) == (6, [("zero", 0, "P1")]), "once more at rest"
 
 
 @pytest.mark.feature("003-D2")
