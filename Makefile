@@ -40,8 +40,8 @@ demo: setup ## a fill, end to end and live, on the embedded stack; ends by itsel
 up: setup ## start the embedded stack and keep it running (Ctrl-C stops it)
 	@exec $(QUIET_START) $(BIN)/python -m workers.up
 
-test: setup ## all tests but browser and slow ones; about 15 minutes on 2 cores
-	@echo "· the tests take about 15 minutes on 2 cores; a line of dots may stand still for a minute or two"
+test: setup ## all tests but browser and slow ones; about 17 minutes on 2 cores
+	@echo "· the tests take about 17 minutes on 2 cores; a line of dots may stand still for a minute or two"
 	@$(BIN)/python -m pytest -m "not browser and not slow" $(ARGS)
 
 lint: setup ## ruff: rules and format
