@@ -287,15 +287,16 @@ class Harness:
     async def _update(self, handle: Handle, name: str, command: Any, answer: type[Answer]) -> Answer:
         """Send an update by its name, each under an id of its own, and as often as a server asks to try again."""
         update_id = f"{name}-{next(_counter)}"
-        for again in reversed(range(4)):
+        refused = 0
+        while True:
             try:
                 found: Answer = await handle.execute_update(name, command, id=update_id, result_type=answer)
                 return found
             except RPCError as error:
-                if error.status is not RPCStatusCode.FAILED_PRECONDITION or not again:
+                refused += 1
+                if error.status is not RPCStatusCode.FAILED_PRECONDITION or refused == 4:
                     raise
-                await asyncio.sleep(0.5)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(0.5)
 
     def row(self, sql: str, **values: Any) -> dict[str, Any]:
         """Return the first row of a query."""

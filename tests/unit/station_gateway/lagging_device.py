@@ -11,7 +11,7 @@ from station_gateway.protocols.ifsf.messages import Message, MessageType
 from station_gateway.protocols.ifsf.numbers import encode_amount, encode_volume
 from tests.unit.station_gateway.hostile_device import CONTROLLER, DEVICE, FP, Device, point_of
 from tests.unit.station_gateway.test_point import sales
-from tests.unit.station_gateway.test_unreadable_buffers import CALLING, said
+from tests.unit.station_gateway.test_unreadable_buffers import CALLING, said, state
 
 INOPERATIVE = 1
 STATE, METER, BUFFER = 1, 2, 4
@@ -84,8 +84,8 @@ class Board(Device):
         return answer
 
     def _told_state(self, database: bytes) -> Message:
-        state = self.state if self.reported is None else self.reported
-        items = (FpId.STATE, bytes((state,))), (FpId.NOZZLE_STATE, bytes((self.nozzles_out,)))
+        told = self.state if self.reported is None else self.reported
+        items = (FpId.STATE, bytes((told,))), (FpId.NOZZLE_STATE, bytes((self.nozzles_out,)))
         return Message(
             recipient=CONTROLLER, origin=DEVICE, type=MessageType.ANSWER, database=database, items=items
         )
@@ -94,6 +94,12 @@ class Board(Device):
         """Note what is written, and do it."""
         self.written += [number for number, _ in items]
         return await super().write(database, *items)
+
+
+def becomes(device: Board, point: Point, number: int) -> None:
+    """The pump takes a state and reports it."""
+    device.state = number
+    point.heard(state(number))
 
 
 async def postpaid_point(device: Board, folder: Path) -> Point:

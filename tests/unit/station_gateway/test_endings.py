@@ -17,6 +17,7 @@ from tests.unit.station_gateway.lagging_device import (
     METER,
     STATE,
     Board,
+    becomes,
     endings,
     quiet,
     running,
@@ -38,15 +39,8 @@ async def fuelling(device: Board, folder: Path, order_no: str = "P1") -> Point:
     """Return a point at which an order is fuelling."""
     point = await ready_point(device, folder)
     assert (await authorise(point, order_no)).state is CommandState.ACCEPTED
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     return point
-
-
-def hangs_up(device: Board, point: Point, number: int = IDLE) -> None:
-    """The pump reports rest; meter and transaction stay as they were."""
-    device.state = number
-    point.heard(state(number))
 
 
 @pytest.mark.feature("003-D2")
@@ -54,7 +48,7 @@ async def test_fuel_that_was_seen_flowing_has_time_to_reach_meter_and_buffer(tmp
     device = Board()
     point = await fuelling(device, tmp_path)
     device.after(METER, lambda: fills(device, OWN))
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until(lambda: sales(point))
     await quiet(point)
     assert endings(point) == [("normal", 7, "P1")]
@@ -84,7 +78,7 @@ async def test_no_zero_is_told_after_a_transaction_was_announced(
 
     read_at_release = device.reads(METER)
     device.after(STATE, when_state_is_read)
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until(lambda: sales(point))
     await quiet(point)
     assert endings(point) == [("normal", 7, "P1")]
@@ -95,17 +89,16 @@ async def test_no_zero_is_told_after_a_transaction_was_announced(
 async def test_a_board_that_lost_its_dispenser_has_ended_nothing(tmp_path: Path, goes_on: bool) -> None:
     device = Board()
     point = await fuelling(device, tmp_path)
-    hangs_up(device, point, INOPERATIVE)
+    becomes(device, point, INOPERATIVE)
     read = device.reads(STATE)
     await until(lambda: device.reads(STATE) >= read + 4)
     assert endings(point) == []
     assert point.opened is not None
     if goes_on:
-        device.state = FUELLING
-        point.heard(state(FUELLING))
+        becomes(device, point, FUELLING)
         fills(device, OWN)
         point.heard(payable(7))
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until(lambda: sales(point))
     await quiet(point)
     assert endings(point) == [("normal", 7, "P1") if goes_on else ("zero", 0, "P1")]
@@ -127,12 +120,10 @@ async def test_a_running_amount_is_fuel_though_the_meter_has_not_moved(
     device = Board()
     point = await ready_point(device, tmp_path)
     assert (await authorise(point)).state is CommandState.ACCEPTED
-    device.state = before
-    point.heard(state(before))
+    becomes(device, point, before)
     point.heard(running(*figures))
-    device.state = after
-    point.heard(state(after))
-    hangs_up(device, point)
+    becomes(device, point, after)
+    becomes(device, point, IDLE)
     await until(lambda: sales(point))
     await quiet(point)
     assert endings(point) == [(ending, 0, "P1")]
@@ -144,10 +135,10 @@ async def test_the_running_amount_of_one_order_is_not_the_next_orders_fuel(tmp_p
     point = await fuelling(device, tmp_path)
     point.heard(running(19_000, 2_585))
     fills(device, OWN)
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(7, "P1")])
     assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(7, "P1"), (0, "P2")])
     assert endings(point)[1:] == [("zero", 0, "P2")]
 
@@ -163,7 +154,7 @@ async def test_a_nozzle_lifted_again_while_the_end_is_looked_into_has_not_ended(
 
     read = device.reads(METER)
     device.after(METER, goes_on)
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until(lambda: device.reads(METER) > read)
     await quiet(point)
     assert endings(point) == []
@@ -201,7 +192,7 @@ async def test_a_release_that_never_began_is_withdrawn_before_its_order_ends(
 async def test_a_release_that_was_at_work_is_not_withdrawn_at_its_end(tmp_path: Path) -> None:
     device = Board()
     point = await fuelling(device, tmp_path)
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(0, "P1")])
     assert FpId.TERMINATE not in device.written
 
@@ -211,7 +202,7 @@ async def test_the_second_release_of_a_point_has_its_own_grace(tmp_path: Path) -
     device = Board()
     point = await fuelling(device, tmp_path)
     fills(device, OWN)
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(7, "P1")])
     assert (await authorise(point, "P2", seen=False)).state is CommandState.ACCEPTED
     device.reported = CALLING
@@ -283,9 +274,9 @@ async def test_the_timeout_of_one_order_is_not_the_next_orders(tmp_path: Path) -
     point = await ready_point(device, tmp_path)
     assert (await authorise(point)).state is CommandState.ACCEPTED
     point.heard(said(bytes((FP, ERROR_DB, ErrorCode.AUTHORISE_TIMEOUT))))
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(0, "P1")])
     assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
-    hangs_up(device, point)
+    becomes(device, point, IDLE)
     await until_told(point, [(0, "P1"), (0, "P2")])
     assert [ending for ending, *_ in endings(point)] == ["authorise_timeout", "zero"]

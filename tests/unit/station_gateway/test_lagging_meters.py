@@ -11,6 +11,7 @@ from station_gateway.protocols.ifsf.ids import FpId
 from tests.unit.station_gateway.hostile_device import FP, IDLE
 from tests.unit.station_gateway.lagging_device import (
     Board,
+    becomes,
     endings,
     lifted,
     postpaid_point,
@@ -29,18 +30,17 @@ STARTED = 6
 async def test_a_nozzle_that_is_lifted_again_does_not_hide_the_fuel_before(tmp_path: Path) -> None:
     device = Board()
     point = await postpaid_point(device, tmp_path)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
-    device.state, device.total = IDLE, device.meter(OWN[3])
-    point.heard(state(IDLE))
+    becomes(device, point, FUELLING)
+    device.total = device.meter(OWN[3])
+    becomes(device, point, IDLE)
     await quiet(point)
     device.state, device.nozzles_out = CALLING, 1
     point.heard(lifted())
     await until(lambda: device.releases)
     await quiet(point)
     point.heard(lifted(STARTED))
-    device.state, device.nozzles_out = IDLE, 0
-    point.heard(state(IDLE))
+    device.nozzles_out = 0
+    becomes(device, point, IDLE)
     await quiet(point)
     assert (await authorise(point)).code == "FP_BUSY"
     device.buffer = [OWN]
@@ -68,10 +68,9 @@ async def test_an_order_is_withdrawn_before_one_flickering_state_ends_it(
 async def test_a_meter_that_catches_up_is_no_fuel_of_the_next_order(tmp_path: Path, is_stopped: bool) -> None:
     device = bare(Board(), tells_total=True)
     point = await ready_point(device, tmp_path)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
-    device.state, device.buffer = IDLE, [OWN]
-    point.heard(state(IDLE))
+    becomes(device, point, FUELLING)
+    device.buffer = [OWN]
+    becomes(device, point, IDLE)
     point.heard(payable(7))
     await until_told(point, [(7, None)])
     assert (await authorise(point)).state is CommandState.ACCEPTED
@@ -79,8 +78,7 @@ async def test_a_meter_that_catches_up_is_no_fuel_of_the_next_order(tmp_path: Pa
     if is_stopped:
         assert (await commands.stop(point, stop_command())).state is CommandState.ACCEPTED
     else:
-        device.state = IDLE
-        point.heard(state(IDLE))
+        becomes(device, point, IDLE)
     await until_told(point, [(7, None), (0, "P1")])
     assert endings(point)[1] == ("zero", 0, "P1")
 
@@ -92,13 +90,13 @@ async def test_a_meter_that_was_read_while_it_moved_refuses_nobody(tmp_path: Pat
     counted = gaps._value.get()
     device = bare(Board(), tells_total=True)
     point = await ready_point(device, tmp_path)
-    device.state, device.total = FUELLING, device.meter(1_020_000)
-    point.heard(state(FUELLING))
+    device.total = device.meter(1_020_000)
+    becomes(device, point, FUELLING)
     device.buffer = [OWN]
     point.heard(payable(7))
     await until_told(point, [(7, None)])
-    device.state, device.total = IDLE, device.meter(OWN[3])
-    point.heard(state(IDLE))
+    device.total = device.meter(OWN[3])
+    becomes(device, point, IDLE)
     await quiet(point)
     assert (await authorise(point)).state is CommandState.ACCEPTED
     assert gaps._value.get() == counted
@@ -109,16 +107,14 @@ async def test_a_sale_read_by_a_late_meter_is_not_the_rebuilt_one_before(tmp_pat
     device = bare(Board(), tells_total=True)
     point = await ready_point(device, tmp_path)
     assert (await authorise(point)).state is CommandState.ACCEPTED
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     point.heard(running(5_000, 680))
-    device.state, device.total = IDLE, device.meter(OWN[3])
-    point.heard(state(IDLE))
+    device.total = device.meter(OWN[3])
+    becomes(device, point, IDLE)
     await until(lambda: len(sales(point)) == 1)
     assert endings(point) == [("synthesised", 0, "P1")]
     assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     total = device.total
     fills(device, NEXT)
     device.total = total

@@ -12,11 +12,11 @@ from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import FpId, TransactionId
 from station_gateway.protocols.ifsf.messages import Message, MessageType
 from tests.unit.station_gateway.hostile_device import AUTHORISED, CONTROLLER, DEVICE, IDLE, Device
-from tests.unit.station_gateway.test_one_fuel_one_sale import BusyDevice, fills, told
+from tests.unit.station_gateway.test_one_fuel_one_sale import BusyDevice, fills
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales, stop_command
 from tests.unit.station_gateway.test_unreadable_buffers import (
-    CALLING,
     FUELLING,
+    begins_late,
     payable,
     state,
     until_told,
@@ -148,15 +148,7 @@ async def test_the_grace_of_a_release_begins_with_its_answer(
     device.slow_s = 0.35
     point = await ready_point(device, tmp_path)
     assert (await authorise(point, seen=False)).state is CommandState.ACCEPTED
-    device.state = CALLING
-    point.heard(state(CALLING))
-    await asyncio.sleep(0.1)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
-    assert told(point) == []
-    fills(device, OWN)
-    point.heard(state(IDLE))
-    await until_told(point, [(7, "P1")])
+    await begins_late(device, point)
 
 
 @pytest.mark.feature("003-D4")

@@ -15,6 +15,7 @@ from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import AUTHORISED, IDLE, point_of
 from tests.unit.station_gateway.lagging_device import (
     Board,
+    becomes,
     endings,
     lifted,
     postpaid_point,
@@ -125,8 +126,7 @@ async def test_fuel_of_a_partly_taken_release_is_its_orders(tmp_path: Path) -> N
     device.ignores = 1000
     point = await ready_point(device, tmp_path)
     await authorise(point, seen=False)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     before = device.withdrawals
     await until(lambda: device.withdrawals > before)
     assert result_of(point).code == PARTLY_TAKEN

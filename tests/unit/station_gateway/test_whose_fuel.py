@@ -16,6 +16,7 @@ from tests.unit.station_gateway.lagging_device import (
     BUFFER,
     METER,
     Board,
+    becomes,
     lifted,
     postpaid_point,
     quiet,
@@ -30,8 +31,7 @@ from tests.unit.station_gateway.test_unreadable_buffers import CALLING, FUELLING
 async def test_a_fill_that_ends_while_an_order_is_checked_is_not_the_orders(tmp_path: Path) -> None:
     device = Board()
     point = await ready_point(device, tmp_path)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     device.after(BUFFER, lambda: fills(device, OWN))
     result = await authorise(point, seen=False)
     device.catch_up()
@@ -44,10 +44,9 @@ async def test_a_fill_that_ends_while_an_order_is_checked_is_not_the_orders(tmp_
 async def after_a_fill(device: Board, folder: Path) -> Point:
     """Return a point whose post-paid customer has hung up: the meter has moved, the transaction is not written yet."""
     point = await ready_point(device, folder)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
-    device.state, device.total = IDLE, device.meter(OWN[3])
-    point.heard(state(IDLE))
+    becomes(device, point, FUELLING)
+    device.total = device.meter(OWN[3])
+    becomes(device, point, IDLE)
     await quiet(point)
     assert told(point) == []
     return point
@@ -104,8 +103,7 @@ async def test_a_meter_that_moved_without_a_fill_is_a_gap_and_refuses_nobody(
     if ends_well:
         point.heard(state(FUELLING))
         fills(device, OWN)
-    device.state = IDLE
-    point.heard(state(IDLE))
+    becomes(device, point, IDLE)
     await until_told(point, [(7 if ends_well else 0, "P1")])
     counted = gaps._value.get()
     device.total = device.meter(1_099_000)
@@ -118,12 +116,11 @@ async def test_a_sale_that_is_told_while_other_fuel_flows_does_not_tell_of_that_
     device = Board()
     point = await ready_point(device, tmp_path)
     fills(device, OWN)
-    device.state = FUELLING
-    point.heard(state(FUELLING))
+    becomes(device, point, FUELLING)
     point.heard(payable(7))
     await until_told(point, [(7, None)])
-    device.state, device.total = IDLE, device.meter(NEXT[3])
-    point.heard(state(IDLE))
+    device.total = device.meter(NEXT[3])
+    becomes(device, point, IDLE)
     await quiet(point)
     assert ((await authorise(point)).code, device.releases) == ("FP_BUSY", 0)
 
