@@ -106,6 +106,11 @@ class TransactionBuffer:
 
         One that is shown again although its clear was acknowledged is cleared again, and the device counts as busy.
         """
+        found = await self._take(sequence, recovered=recovered)
+        self.is_empty &= found in (Found.NONE, Found.CLEARED)
+        return found
+
+    async def _take(self, sequence: int, *, recovered: bool) -> Found:
         node, fp = self._key.node, self._key.fp
         answer = await self._link.read(transaction_db(fp, sequence), SALE_IDS)
         values = answer.values()
@@ -124,7 +129,6 @@ class TransactionBuffer:
                 ids=sorted(values),
                 state=state,
             )
-            self.is_empty = False
             return Found.BUSY
         values = readable(values)
         content, stored = content_of(values), self._outbox.uncleared(node, fp, real)
@@ -135,12 +139,10 @@ class TransactionBuffer:
         if cleared.ack != ACK_OK:
             CLEARS_REFUSED.labels(node, fp).inc()
             log.warning("point.clear.refused", node=node, fp=fp, sequence=real)
-            self.is_empty = False
             return Found.STUCK
         self._outbox.cleared(node, fp, real)
         if is_shown_again:  # it is known from here on until it is gone, however long that takes
             self._cleared[real] = content, math.inf
-            self.is_empty = False
             return Found.BUSY
         self._cleared[real] = content, time.monotonic() + LATE_CLEAR_S
         return Found.CLEARED

@@ -13,7 +13,7 @@ from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.releases import Release
 from station_gateway.client.sales import PointKey, synthesised_sale, zero_sale
-from station_gateway.client.totalisers import check_total, has_moved_on, read_total
+from station_gateway.client.totalisers import read_total, remember_total, untold_total
 
 log = structlog.get_logger(__name__)
 
@@ -41,12 +41,12 @@ async def all_is_told(
             await asyncio.sleep(retry_s)
         if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
-        has_moved = await has_moved_on(key, link, outbox, nozzle)
-        is_untold = has_moved and release.has_flowed
+        beyond = await untold_total(key, link, outbox, nozzle)
+        is_untold = beyond is not None and release.has_flowed
         if not is_untold and not release.may_tell_more(within_s=SETTLE_TRIES * retry_s):
             break
-    if has_moved:
-        await check_total(key, link, outbox, nozzle)
+    if beyond is not None:
+        remember_total(key, outbox, nozzle, beyond)
     return not is_untold
 
 
@@ -63,7 +63,6 @@ async def settled_total(
     """Return the totaliser in thousandths, after the device had time to write a transaction.
 
     It needs none when no fuel was seen to flow and the totaliser has not moved; one that lags proves nothing else.
-
     None when it cannot be read, and when a transaction came or may lie there. Raises LinkError, IfsfError.
     """
     for _ in range(SETTLE_TRIES):

@@ -25,7 +25,7 @@ from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.reading import ReadSale, read_sale
 from station_gateway.client.releases import PARTLY_TAKEN, Release
 from station_gateway.client.sales import PointKey, content_of
-from station_gateway.client.states import FLOWING, RELEASED, told_state
+from station_gateway.client.states import AT_WORK, FLOWING, told_state
 from station_gateway.client.totalisers import check_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
@@ -138,7 +138,7 @@ class Point:
         self.set_state(values)
         if not self.ready:
             return
-        if self.state in RELEASED or self.state in FLOWING:
+        if self.state in AT_WORK:
             self._expects_sale = True
         elif self._expects_sale and not self._collecting and not self._is_settling:
             self._is_settling = True
@@ -313,7 +313,7 @@ class Point:
 
     @property
     def _is_at_rest(self) -> bool:
-        return self.state not in RELEASED and self.state not in FLOWING
+        return self.state not in AT_WORK
 
     async def _settle(self) -> None:
         async with self.lock:

@@ -8,7 +8,7 @@ import structlog
 
 from contracts.station import PointState
 from station_gateway.client.link import DispenserLink
-from station_gateway.client.states import FLOWING, RELEASED
+from station_gateway.client.states import AT_WORK, FLOWING
 from station_gateway.protocols.ifsf.ids import FpId
 from station_gateway.protocols.ifsf.messages import ACK_OK, ACK_PARTLY_REFUSED, Message
 
@@ -16,8 +16,6 @@ log = structlog.get_logger(__name__)
 
 RELEASE_GRACE_S = 3.0
 """A board may acknowledge a release and report the old state for up to 2 s: until then that is no end of a fill."""
-
-
 PARTLY_TAKEN = "PARTLY_TAKEN"
 """Result code of an authorise whose release was taken without its limit: it is withdrawn, never confirmed."""
 
@@ -44,12 +42,14 @@ class Release:
         """A running amount or quantity above zero was reported since: fuel did flow."""
 
     async def ask(self, nozzle: int, *limit: tuple[int, bytes]) -> Message:
-        """Ask the device to release a nozzle, with a limit if there is one; return what it acknowledges.
+        """Ask the device to release a nozzle, with a limit if it is for an order; return what it acknowledges.
 
-        Its lag counts from the answer, or from the moment when none came. Raises LinkError.
+        Its lag counts from the answer, or from the moment when none came. Before an order's release all fuel is told;
+        before another's nobody asked, and what was not told stays so. Raises LinkError.
         """
         was_at_work, had_flowed, had_run = self.was_at_work, self.has_flowed, self.has_run
-        self.was_at_work = self.has_flowed = self.has_run = False
+        self.was_at_work = self.has_run = False
+        self.has_flowed &= not limit
         mask = (FpId.NOZZLE_MASK, bytes((1 << nozzle - 1,)))
         release = (FpId.RELEASE_CONTROLLER, self._controller), (FpId.RELEASE, b"")
         try:
@@ -66,14 +66,9 @@ class Release:
     async def ask_without_limit(self, nozzle: int) -> bool:
         """Ask for a post-paid customer; return whether a sale may come of it. Raises LinkError.
 
-        There is no limit to lose, so a release of which only other parts were refused is one. Unlike before an order's,
-        nobody has asked whether all fuel is told: what was not stays so.
+        There is no limit to lose, so a release of which only other parts were refused is one.
         """
-        had_flowed = self.has_flowed
-        try:
-            ack = await self.ask(nozzle)
-        finally:
-            self.has_flowed |= had_flowed
+        ack = await self.ask(nozzle)
         if ack.ack != ACK_OK:
             log.info("point.postpaid.refused", nozzle=nozzle, database=self._db.hex(), codes=ack.refusals())
         return ack.ack == ACK_OK or may_have_begun(ack)
@@ -117,7 +112,7 @@ class Release:
 
     @property
     def _is_working(self) -> bool:
-        return self._state in FLOWING or self._state in RELEASED
+        return self._state in AT_WORK
 
     def may_tell_more(self, within_s: float) -> bool:
         """Return whether fuel flowed that no sale tells of, and the point came to rest less than `within_s` ago."""

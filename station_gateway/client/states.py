@@ -9,6 +9,7 @@ from station_gateway.protocols.ifsf.ids import FpId, point_state
 WAITING = frozenset({PointState.IDLE, PointState.CALLING})
 RELEASED = frozenset({PointState.AUTHORISED, PointState.STARTED, PointState.SUSPENDED_STARTED})
 FLOWING = frozenset({PointState.FUELLING, PointState.SUSPENDED_FUELLING})
+AT_WORK = RELEASED | FLOWING
 
 
 class Found(StrEnum):

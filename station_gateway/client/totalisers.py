@@ -52,40 +52,46 @@ def meter_after(sale: SaleRecord, known: int | None, *, is_records: bool) -> int
     return due if known <= total < due else total
 
 
-async def has_moved_on(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> bool:
-    """Return whether a totaliser stands higher than the last sale left it; one not known yet is remembered.
+async def untold_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> int | None:
+    """Return a totaliser that stands higher than sales explain; else None, and one that they do is remembered.
 
-    One that cannot be read tells nothing, which is no; one that stands lower lags; one that has only caught up with
-    the last sale, at whose end it was read too early, is remembered. Raises LinkError.
+    One that cannot be read tells nothing, and one that stands lower than the last sale left it lags. Raises LinkError.
     """
     total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
-    if total is not None and known is None:
-        outbox.set_total(key.node, key.fp, nozzle, total)
-    if total is None or known is None or total <= known:
-        return False
-    if total - known != outbox.last_quantity(key.node, key.fp, nozzle):
-        return True
+    if total is None or (known is not None and total <= known):
+        return None
+    if not _is_explained(key, outbox, nozzle, total):
+        return total
     outbox.set_total(key.node, key.fp, nozzle, total)
-    return False
+    return None
 
 
 async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
-    """Compare a totaliser at rest with the last known one and remember it. Raises LinkError.
+    """Compare a totaliser at rest with the last known one and remember it. Raises LinkError."""
+    total = await read_total(key, link, nozzle)
+    if total is not None and total != outbox.total(key.node, key.fp, nozzle):
+        remember_total(key, outbox, nozzle, total)
 
-    A gap means fuel that no transaction told us of: it is logged and counted for a person to look into. One that only
-    catches up with the last sale, at whose end it was read too early, is none.
+
+def remember_total(key: PointKey, outbox: Outbox, nozzle: int, total: int) -> None:
+    """Remember a totaliser that stands elsewhere than the last known one.
+
+    A gap means fuel that no transaction told us of: it is logged and counted for a person to look into.
     """
-    total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
-    if total is None or total == known:
-        return
-    if known is not None and total - known != outbox.last_quantity(key.node, key.fp, nozzle):
+    if not _is_explained(key, outbox, nozzle, total):
         TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
         log.warning(
             "point.totaliser.gap",
             node=key.node,
             fp=key.fp,
             nozzle=nozzle,
-            known_milli=known,
+            known_milli=outbox.total(key.node, key.fp, nozzle),
             read_milli=total,
         )
     outbox.set_total(key.node, key.fp, nozzle, total)
+
+
+def _is_explained(key: PointKey, outbox: Outbox, nozzle: int, total: int) -> bool:
+    """Return whether none was known, or it only caught up with the last sale, at whose end it was read too early."""
+    known = outbox.total(key.node, key.fp, nozzle)
+    return known is None or total - known == outbox.last_quantity(key.node, key.fp, nozzle)
