@@ -258,10 +258,14 @@ def test_glued_frames_arrive_in_one_segment(linked: Simulator, controller: RawCo
 
 
 def test_a_split_frame_can_be_put_together(linked: Simulator, controller: RawController) -> None:
-    linked.post("/faults", node=1, kind="split", bytes=3)
-    controller.segments.clear()
-    assert controller.ask(0, "010004").hex() == "0100040101"
-    assert any(len(segment) == 3 for segment in controller.segments)
+    def arrives_split() -> bool:
+        linked.post("/faults", node=1, kind="split", bytes=3)
+        controller.segments.clear()
+        assert controller.ask(0, "010004").hex() == "0100040101"
+        return any(len(segment) == 3 for segment in controller.segments)
+
+    # A reader that is late finds both parts at once, so one time of several is enough.
+    assert any(arrives_split() for _ in range(20))
 
 
 def test_a_half_open_connection_swallows_commands(linked: Simulator, controller: RawController) -> None:
