@@ -137,6 +137,7 @@ async def _price(point: Point, product: int) -> int | None:
 
 
 async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
+    meter = point.outbox.meter(point.key.node, point.key.fp, command.nozzle)
     opened = OpenAuthorisation(
         node=point.key.node,
         fp=point.key.fp,
@@ -144,7 +145,7 @@ async def _release(point: Point, command: AuthoriseCommand) -> CommandResult:
         order_no=command.order_no,
         command_id=command.command_id,
         price_fen_per_unit=command.price_fen_per_unit,
-        total_before_milli=point.outbox.total(point.key.node, point.key.fp, command.nozzle),
+        total_before_milli=None if meter is None else meter.stands_milli,
         confirmed=False,
         opened_ms=int(point.now().timestamp() * 1000),
     )

@@ -13,7 +13,7 @@ from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.releases import Release
 from station_gateway.client.sales import PointKey, synthesised_sale, zero_sale
-from station_gateway.client.totalisers import read_total, remember_total, untold_total
+from station_gateway.client.totalisers import note_gap, read_beyond, read_total
 
 log = structlog.get_logger(__name__)
 
@@ -32,21 +32,25 @@ async def all_is_told(
 ) -> bool:
     """Empty the buffer and return whether all fuel of a nozzle at rest is told: the next sale is the next order's.
 
-    A board writes a transaction up to 2 s after its pump came to rest, and may tell the totaliser no sooner. So a fill
-    that was seen and not told is waited for, and when only the totaliser knows of it in the end, that is noted as a
-    gap and nothing is released this once. False: that, or the device keeps something. Raises LinkError, IfsfError.
+    A board writes a transaction up to 2 s after its pump came to rest, and may move the totaliser no sooner. So a fill
+    that was seen and not told is waited for, and so is a totaliser that has not counted what was told. When only the
+    totaliser knows of a fill in the end, that is noted as a gap and nothing is released this once. False: that, or the
+    device keeps something. Raises LinkError, IfsfError.
     """
+    settle_s = SETTLE_TRIES * retry_s
     for tried in range(SETTLE_TRIES + 1):
         if tried:
             await asyncio.sleep(retry_s)
         if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
-        beyond = await untold_total(key, link, outbox, nozzle)
-        is_untold = beyond is not None and release.has_flowed
-        if not is_untold and not release.may_tell_more(within_s=SETTLE_TRIES * retry_s):
+        is_settled = not release.rests_since_less_than(settle_s)
+        beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled)
+        is_untold = beyond > 0 and release.has_flowed
+        may_tell_more = not is_settled and (release.has_flowed or beyond < 0)
+        if not is_untold and not may_tell_more:
             break
-    if beyond is not None:
-        remember_total(key, outbox, nozzle, beyond)
+    if beyond > 0:
+        await note_gap(key, link, outbox, nozzle)
     return not is_untold
 
 

@@ -9,12 +9,12 @@ import structlog
 
 from contracts.station import AuthoriseCommand, CommandResult, PointReport, StopCommand
 from station_gateway.client import authorise
-from station_gateway.client.config import ClientConfig, DispenserConfig
+from station_gateway.client.config import ClientConfig, ConfigError, DispenserConfig
 from station_gateway.client.health import ONLINE, broken, pause_s
 from station_gateway.client.heartbeats import HeartbeatPort
 from station_gateway.client.lifetime import Lifetime, utc_now
 from station_gateway.client.link import DispenserLink, LinkError, Wire
-from station_gateway.client.outbox import Outbox
+from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.point import Point
 from station_gateway.client.sales import PointKey
 from station_gateway.client.states import FLOWING
@@ -190,7 +190,10 @@ class Dispenser:
 
 
 class IfsfDriver:
-    """All dispensers of the station behind one UDP port and one TCP port."""
+    """All dispensers of the station behind one UDP port and one TCP port.
+
+    Raises ConfigError when an order is still open at a nozzle that the configuration names no more.
+    """
 
     def __init__(
         self,
@@ -207,13 +210,20 @@ class IfsfDriver:
             for one in config.dispensers
         }
         for opened in outbox.authorisations():
-            point = self.point(opened.node, opened.fp)
-            if point is not None:
-                point.opened = opened
+            self._open_again(opened)
         self._heartbeats: HeartbeatPort | None = None
         self._listener: asyncio.Server | None = None
         self._routes: dict[Wire, Dispenser] = {}
         self._wires: set[Wire] = set()
+
+    def _open_again(self, opened: OpenAuthorisation) -> None:
+        point = self.point(opened.node, opened.fp)
+        if point is None or point.key.nozzle(opened.nozzle) is None:
+            place = f"dispenser {opened.node}, point {opened.fp:#x}, nozzle {opened.nozzle}"
+            raise ConfigError(
+                f"order {opened.order_no} is still open at {place}: keep that until it has ended"
+            )
+        point.opened = opened
 
     def point(self, node: int, fp: int) -> Point | None:
         """Return a fuelling point of the configuration."""

@@ -151,7 +151,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         log.error("client.config.invalid", error=str(error))
         return 2
-    asyncio.run(run(config))
+    try:
+        asyncio.run(run(config))
+    except ConfigError as error:
+        log.error("client.config.invalid", error=str(error))
+        return 2
     return 0
 
 

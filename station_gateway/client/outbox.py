@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.station import CommandResult, CommandState, EndReason, SaleRecord
+from station_gateway.client.meters import ROUNDING_MILLI, Meter, first_meter
 from station_gateway.protocols.uplink.bodies import loads, parse_result, result_body, sale_body
 
 _SCHEMA = """
@@ -31,9 +32,9 @@ CREATE TABLE IF NOT EXISTS authorisation (
 CREATE TABLE IF NOT EXISTS result (
     command_id TEXT PRIMARY KEY, body TEXT NOT NULL, created_ms INTEGER NOT NULL, reported_ms INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS result_open ON result (created_ms) WHERE reported_ms IS NULL;
-CREATE TABLE IF NOT EXISTS meter (
-    node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, total_milli INTEGER NOT NULL,
-    PRIMARY KEY (node, fp, nozzle)) STRICT;
+CREATE TABLE IF NOT EXISTS nozzle_meter (
+    node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, due_milli INTEGER NOT NULL,
+    noted_milli INTEGER NOT NULL, read_milli INTEGER NOT NULL, PRIMARY KEY (node, fp, nozzle)) STRICT;
 """
 MONEY_LANE = 0
 
@@ -91,16 +92,15 @@ class Outbox:
         closes: OpenAuthorisation | None = None,
         result: CommandResult | None = None,
         content: str | None = None,
-        total_milli: int | None = None,
+        is_rebuilt: bool = False,
     ) -> bool:
-        """Store a sale, end its authorisation, move the totaliser; return False for a sale known before.
+        """Store a sale, end its authorisation, tell the nozzle's meter; return False for a sale known before.
 
         A sale known before changes nothing: the authorisation that is open now waits for a sale of its own.
         `content` is the transaction that the sale was read from, remembered until the device has cleared it.
-        `result` is stored too when the authorisation was never confirmed: the sale is the answer. `total_milli` is where
-        the totaliser stands, when the reading in the sale was taken too early.
+        `result` is stored too when the authorisation was never confirmed: the sale is the answer. `is_rebuilt`: its fuel
+        was told before, by the record that ended its order.
         """
-        total = sale.totaliser_after_milli if total_milli is None else total_milli
         with _transaction(self._durable) as db:
             if content is not None:
                 db.execute(
@@ -116,8 +116,8 @@ class Outbox:
                 return False
             if closes is not None:
                 db.execute("DELETE FROM authorisation WHERE command_id = ?", (closes.command_id,))
-            if total is not None:
-                _store_total(db, sale.node, sale.fp, sale.nozzle, total)
+            if not is_rebuilt:
+                _tell_meter(db, sale, is_orders=closes is not None)
             if result is not None:
                 _store_result(db, result, now_ms)
             return True
@@ -156,22 +156,26 @@ class Outbox:
         """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range.
 
         A totaliser that the record does not tell (`is_records`) may have been read too early: then the quantities are
-        equal too.
+        equal too. An order whose own transaction came has no second one.
         """
         row = self._durable.execute(
             "SELECT json_extract(body, '$.o') FROM event WHERE json_extract(body, '$.e') = 'synthesised'"
             " AND json_extract(body, '$.n') = ? AND json_extract(body, '$.f') = ?"
             " AND json_extract(body, '$.z') = ?"
-            " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') >= ?"
-            " AND (? OR json_extract(body, '$.m') = ?) ORDER BY seq DESC",
+            " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') + ? >= ?"
+            " AND (? OR abs(json_extract(body, '$.m') - ?) <= ?)"
+            " AND NOT EXISTS (SELECT 1 FROM event own WHERE json_extract(own.body, '$.q') > 0"
+            " AND json_extract(own.body, '$.o') = json_extract(event.body, '$.o')) ORDER BY seq DESC",
             (
                 sale.node,
                 sale.fp,
                 sale.nozzle,
                 sale.totaliser_after_milli,
+                ROUNDING_MILLI,
                 sale.totaliser_after_milli,
                 is_records,
                 sale.quantity_milli,
+                ROUNDING_MILLI,
             ),
         ).fetchone()
         return None if row is None else str(row[0])
@@ -184,15 +188,6 @@ class Outbox:
             (order_no, EndReason.SYNTHESISED.value),
         ).fetchone()
         return row is not None
-
-    def last_quantity(self, node: int, fp: int, nozzle: int) -> int | None:
-        """Return the quantity of a nozzle's last sale in thousandths; None when none is kept."""
-        row = self._durable.execute(
-            "SELECT json_extract(body, '$.m') FROM event WHERE json_extract(body, '$.n') = ?"
-            " AND json_extract(body, '$.f') = ? AND json_extract(body, '$.z') = ? ORDER BY seq DESC LIMIT 1",
-            (node, fp, nozzle),
-        ).fetchone()
-        return None if row is None else int(row[0])
 
     def prune(self, before_ms: int) -> None:
         """Forget what was acknowledged before a moment."""
@@ -314,19 +309,16 @@ class Outbox:
         with _transaction(self._relaxed) as db:
             db.execute("UPDATE result SET reported_ms = NULL WHERE command_id = ?", (command_id,))
 
-    # -- totalisers --------------------------------------------------------------------------------
+    # -- meters ------------------------------------------------------------------------------------
 
-    def total(self, node: int, fp: int, nozzle: int) -> int | None:
-        """Return the last known totaliser of a nozzle in thousandths."""
-        row = self._durable.execute(
-            "SELECT total_milli FROM meter WHERE node = ? AND fp = ? AND nozzle = ?", (node, fp, nozzle)
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def meter(self, node: int, fp: int, nozzle: int) -> Meter | None:
+        """Return what is known of a nozzle's totaliser, None when it has never been read."""
+        return _meter(self._durable, node, fp, nozzle)
 
-    def set_total(self, node: int, fp: int, nozzle: int, total_milli: int) -> None:
-        """Remember a totaliser reading."""
-        with _transaction(self._durable) as db:
-            _store_total(db, node, fp, nozzle, total_milli)
+    def set_meter(self, node: int, fp: int, nozzle: int, meter: Meter) -> None:
+        """Remember what a reading of the totaliser says. Losing this at a power cut is harmless: it is read again."""
+        with _transaction(self._relaxed) as db:
+            _store_meter(db, node, fp, nozzle, meter)
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
@@ -356,9 +348,23 @@ def _store_result(db: sqlite3.Connection, result: CommandResult, now_ms: int) ->
     )
 
 
-def _store_total(db: sqlite3.Connection, node: int, fp: int, nozzle: int, total_milli: int) -> None:
+def _tell_meter(db: sqlite3.Connection, sale: SaleRecord, *, is_orders: bool) -> None:
+    known = _meter(db, sale.node, sale.fp, sale.nozzle)
+    meter = first_meter(sale) if known is None else known.after(sale, is_orders=is_orders)
+    if meter is not None:
+        _store_meter(db, sale.node, sale.fp, sale.nozzle, meter)
+
+
+def _meter(db: sqlite3.Connection, node: int, fp: int, nozzle: int) -> Meter | None:
+    row = db.execute(
+        "SELECT due_milli, noted_milli, read_milli FROM nozzle_meter WHERE node = ? AND fp = ? AND nozzle = ?",
+        (node, fp, nozzle),
+    ).fetchone()
+    return None if row is None else Meter(*row)
+
+
+def _store_meter(db: sqlite3.Connection, node: int, fp: int, nozzle: int, meter: Meter) -> None:
     db.execute(
-        "INSERT INTO meter VALUES (?, ?, ?, ?) ON CONFLICT (node, fp, nozzle)"
-        " DO UPDATE SET total_milli = excluded.total_milli",
-        (node, fp, nozzle, total_milli),
+        "INSERT OR REPLACE INTO nozzle_meter VALUES (?, ?, ?, ?, ?, ?)",
+        (node, fp, nozzle, meter.due_milli, meter.noted_milli, meter.read_milli),
     )

@@ -25,7 +25,7 @@ from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.reading import ReadSale, read_sale
 from station_gateway.client.releases import PARTLY_TAKEN, Release
 from station_gateway.client.sales import PointKey, content_of
-from station_gateway.client.states import AT_WORK, FLOWING, told_state
+from station_gateway.client.states import AT_WORK, FLOWING, RELEASED, told_state
 from station_gateway.client.totalisers import check_total
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
@@ -264,7 +264,8 @@ class Point:
         if self.opened is None or self.opened.confirmed or self._is_at_rest:
             return
         known = self.outbox.result_of(self.opened.command_id)
-        if known is not None and known.code == PARTLY_TAKEN:
+        is_partly = known is not None and known.code == PARTLY_TAKEN
+        if is_partly or (self.state in RELEASED and not await self.release.has_limit()):
             await self.release.terminate()
         else:
             self.confirm(self.opened.accepted)
@@ -285,17 +286,17 @@ class Point:
 
     def _commit(self, found: ReadSale, opened: OpenAuthorisation | None, content: str | None = None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
-        sale, total = found.sale, found.total_milli
+        sale = found.sale
         result = opened.accepted if opened is not None and not opened.confirmed else None
         now_ms = int(self.now().timestamp() * 1000)
         if not self.outbox.add_sale(
-            sale, now_ms=now_ms, closes=opened, result=result, content=content, total_milli=total
+            sale, now_ms=now_ms, closes=opened, result=result, content=content, is_rebuilt=found.is_rebuilt
         ):
             log.info("point.sale.again", key=sale.natural_key)
             return
         if opened is not None:
             self.opened = None
-        if self.opened is None:
+        if self.opened is None and not found.is_rebuilt:
             self.release.told(is_orders=opened is not None)
         self._expects_sale = self.opened is not None
         self._timed_out = False
@@ -344,7 +345,7 @@ class Point:
         opened = self.opened
         if opened is None or not self._may_have_ended:
             return
-        if not (self.release.was_at_work and self.release.has_flowed):
+        if not self.release.was_seen_flowing:
             await self.release.terminate()
         total = await settled_total(
             self.key,

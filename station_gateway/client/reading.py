@@ -7,19 +7,15 @@ from contracts.station import SaleRecord
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.sales import PointKey, sale_of_transaction
-from station_gateway.client.totalisers import meter_after, read_total
+from station_gateway.client.totalisers import read_total
 from station_gateway.protocols.ifsf.ids import TransactionId
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSale:
-    """A sale, and where its nozzle's totaliser stands after it in thousandths (None: where the sale says).
-
-    A rebuilt one's order ended by the totaliser already: a person decides about the two records.
-    """
+    """A sale. A rebuilt one's order ended by the totaliser already: a person decides about the two records."""
 
     sale: SaleRecord
-    total_milli: int | None = None
     is_rebuilt: bool = False
 
 
@@ -42,12 +38,16 @@ async def read_sale(
     number = values.get(TransactionId.NOZZLE, b"\0")[-1]
     if TransactionId.TOTAL_AFTER not in values and key.nozzle(number):
         total = await read_total(key, link, number)
+    meter = outbox.meter(key.node, key.fp, number)
     sale = sale_of_transaction(
-        key, sequence, values, now=now, total_after_milli=total, opened=opened, recovered=recovered
+        key,
+        sequence,
+        values,
+        now=now,
+        total_after_milli=total,
+        meter=meter,
+        opened=opened,
+        recovered=recovered,
     )
-    is_records = TransactionId.TOTAL_AFTER in values
-    rebuilt = outbox.rebuilt_order(sale, is_records=is_records)
-    if rebuilt is not None:
-        return ReadSale(replace(sale, order_no=rebuilt), is_rebuilt=True)
-    known = outbox.total(key.node, key.fp, sale.nozzle)
-    return ReadSale(sale, meter_after(sale, known, is_records=is_records))
+    rebuilt = outbox.rebuilt_order(sale, is_records=TransactionId.TOTAL_AFTER in values)
+    return ReadSale(sale) if rebuilt is None else ReadSale(replace(sale, order_no=rebuilt), is_rebuilt=True)

@@ -10,7 +10,8 @@ from contracts.station import PointState
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.states import AT_WORK, FLOWING
 from station_gateway.protocols.ifsf.ids import FpId
-from station_gateway.protocols.ifsf.messages import ACK_OK, ACK_PARTLY_REFUSED, Message
+from station_gateway.protocols.ifsf.messages import ACK_OK, ACK_PARTLY_REFUSED, Message, MessageType
+from station_gateway.protocols.ifsf.numbers import decode_scaled
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +37,10 @@ class Release:
         """The order's sale came before the point was at rest again: what still flows is told."""
         self.was_at_work = False
         """Seen released or fuelling since; before that, a point at rest has not ended anything."""
-        self.has_flowed = True
-        """Fuel flowed that no sale has told of, as far as states tell; true also when nobody looked."""
+        self.was_seen_flowing = False
+        """Seen fuelling since: then it is no more open for the customer who comes next."""
+        self._untold_fills = math.inf
+        """Fills that no sale has told of, as far as states tell; without end when nobody looked."""
         self.has_run = False
         """A running amount or quantity above zero was reported since: fuel did flow."""
 
@@ -47,9 +50,10 @@ class Release:
         Its lag counts from the answer, or from the moment when none came. Before an order's release all fuel is told;
         before another's nobody asked, and what was not told stays so. Raises LinkError.
         """
-        was_at_work, had_flowed, had_run = self.was_at_work, self.has_flowed, self.has_run
-        self.was_at_work = self.has_run = False
-        self.has_flowed &= not limit
+        was_seen_flowing, untold = self.was_seen_flowing, self._untold_fills
+        self.was_at_work = self.was_seen_flowing = self.has_run = False
+        if limit:
+            self._untold_fills = 0
         mask = (FpId.NOZZLE_MASK, bytes((1 << nozzle - 1,)))
         release = (FpId.RELEASE_CONTROLLER, self._controller), (FpId.RELEASE, b"")
         try:
@@ -58,9 +62,8 @@ class Release:
             self._asked_at = time.monotonic()
         if ack.ack != ACK_OK and not may_have_begun(ack):
             self._asked_at = -math.inf
-            self.was_at_work |= was_at_work
-            self.has_flowed |= had_flowed
-            self.has_run |= had_run
+            self.was_seen_flowing |= was_seen_flowing
+            self._untold_fills += untold if limit else 0
         return ack
 
     async def ask_without_limit(self, nozzle: int) -> bool:
@@ -73,13 +76,22 @@ class Release:
             log.info("point.postpaid.refused", nozzle=nozzle, database=self._db.hex(), codes=ack.refusals())
         return ack.ack == ACK_OK or may_have_begun(ack)
 
+    async def has_limit(self) -> bool:
+        """Return whether the device knows a limit in money for the release; true when it does not tell.
+
+        Raises LinkError, IfsfError.
+        """
+        answer = await self._link.read(self._db, bytes((FpId.AMOUNT_PRESET,)))
+        raw = answer.values().get(FpId.AMOUNT_PRESET) if answer.type is MessageType.ANSWER else None
+        return not raw or decode_scaled(raw, 2) > 0
+
     async def terminate(self) -> Message:
         """Tell the device to withdraw the release; return what it acknowledges. Raises LinkError."""
         return await self._link.write(self._db, (FpId.TERMINATE, b""))
 
     def lost_sight(self) -> None:
         """The wire is gone: from here on, fuel may flow unseen."""
-        self.has_flowed, self._state, self._is_told = True, PointState.OFFLINE, False
+        self._untold_fills, self._state, self._is_told = math.inf, PointState.OFFLINE, False
 
     def saw(self, state: PointState) -> None:
         """Take a state."""
@@ -88,7 +100,9 @@ class Release:
         self._state = state
         if not was_flowing:
             self._is_told = False
-        self.has_flowed |= state in FLOWING and not self._is_told
+        self.was_seen_flowing |= state in FLOWING
+        if state in FLOWING and not self._is_told:
+            self._untold_fills = max(1, self._untold_fills + (not was_flowing))
         self.was_at_work |= self._is_working
         if not self._is_working and (was_working or is_new):
             self._at_rest_since = time.monotonic()
@@ -96,27 +110,33 @@ class Release:
     def ran(self, amount_fen: int, quantity_milli: int) -> None:
         """Take the running figures of a fill."""
         if self._is_working and not self._is_told and (amount_fen or quantity_milli):
-            self.has_flowed = True
+            self._untold_fills = max(1, self._untold_fills)
             self.has_run |= self._state in FLOWING
 
     def told(self, *, is_orders: bool) -> None:
         """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's.
 
-        Nobody's sale that comes while fuel flows may be an older one's.
+        Nobody's sale tells of one fill; while fuel flows that may be an older one.
         """
         is_flowing = self._state in FLOWING
-        self.has_flowed &= is_flowing and not is_orders
-        self._is_told = is_flowing and is_orders
         if is_orders:
-            self._asked_at = -math.inf
+            self._untold_fills, self._asked_at = 0, -math.inf
+        elif not is_flowing:
+            self._untold_fills = max(0, self._untold_fills - 1)
+        self._is_told = is_flowing and is_orders
+
+    @property
+    def has_flowed(self) -> bool:
+        """Return whether fuel flowed that no sale has told of, as far as states tell; true also when nobody looked."""
+        return self._untold_fills > 0
 
     @property
     def _is_working(self) -> bool:
         return self._state in AT_WORK
 
-    def may_tell_more(self, within_s: float) -> bool:
-        """Return whether fuel flowed that no sale tells of, and the point came to rest less than `within_s` ago."""
-        return self.has_flowed and time.monotonic() - self._at_rest_since < within_s
+    def rests_since_less_than(self, within_s: float) -> bool:
+        """Return whether the point came to rest so lately that its board may lag."""
+        return time.monotonic() - self._at_rest_since < within_s
 
     @property
     def may_still_begin(self) -> bool:

@@ -7,6 +7,7 @@ import structlog
 
 from contracts.station import EndReason, SaleRecord
 from station_gateway.client.config import NozzleConfig, PointConfig
+from station_gateway.client.meters import Meter
 from station_gateway.client.outbox import OpenAuthorisation
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import ErrorCode, TransactionId
@@ -71,11 +72,13 @@ def sale_of_transaction(
     total_after_milli: int | None,
     opened: OpenAuthorisation | None,
     recovered: bool,
+    meter: Meter | None = None,
 ) -> SaleRecord:
     """Return the sale of a TR_DAT answer; `total_after_milli` is used when the record carries no totaliser.
 
-    Without a totaliser and a time in the record the key says how things were when it was read: whoever reads the
-    record again has to know that it is the same one (`is_same_transaction`).
+    Without a totaliser and a time in the record the key says how things were when it was read, by a totaliser that has
+    counted this sale or by our clock: whoever reads the record again has to know that it is the same one
+    (`is_same_transaction`).
     Raises IfsfError when an indispensable field is missing or unreadable.
     """
     try:
@@ -87,16 +90,19 @@ def sale_of_transaction(
     if nozzle is None:
         raise IfsfError(f"a transaction of an unknown nozzle {number}")
     before, after = values.get(TransactionId.TOTAL_BEFORE), values.get(TransactionId.TOTAL_AFTER)
-    total_after = decode_scaled(after, 3) if after else total_after_milli
+    told, quantity = decode_scaled(after, 3) if after else None, decode_scaled(volume, 3)
+    total_after = total_after_milli if told is None else told
+    is_early = meter is not None and total_after is not None and meter.is_early(total_after, quantity)
+    mark = _mark(values, told, None if is_early else total_after, now)
     return SaleRecord(
-        natural_key=natural_key(point, sequence, _mark(values, total_after, now)),
+        natural_key=natural_key(point, sequence, mark),
         station_code=point.station_code,
         node=point.node,
         fp=point.fp,
         nozzle=number,
         sequence=sequence,
         unit=nozzle.unit,
-        quantity_milli=decode_scaled(volume, 3),
+        quantity_milli=quantity,
         amount_fen=decode_scaled(amount, 2),
         price_fen_per_unit=decode_scaled(price, 2),
         end_reason=EndReason.RECOVERED if recovered else _reason(values),
@@ -109,17 +115,17 @@ def sale_of_transaction(
     )
 
 
-def _mark(values: dict[int, bytes], total_after: int | None, now: datetime) -> str:
+def _mark(values: dict[int, bytes], told: int | None, read: int | None, now: datetime) -> str:
     """What tells two sales with the same sequence apart.
 
     The record's totaliser, else its time, else our reading of the totaliser, else when we first read the record.
     A totaliser of nothing and a nonsense clock tell nothing apart.
     """
-    if total_after and TransactionId.TOTAL_AFTER in values:
-        return str(total_after)
+    if told:
+        return str(told)
     if device_time(values) is not None:
         return f"t{values[TransactionId.DATE].hex()}{values[TransactionId.TIME].hex()}"
-    return str(total_after) if total_after else f"r{int(now.timestamp() * 1000)}"
+    return str(read) if read else f"r{int(now.timestamp() * 1000)}"
 
 
 def content_of(values: dict[int, bytes]) -> str:

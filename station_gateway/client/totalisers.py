@@ -1,10 +1,10 @@
-"""Totalisers: read, remembered, compared. A reading that cannot be had is not known, which is not zero."""
+"""Totalisers: read, and compared with what sales tell. A reading that cannot be had is not known, which is not zero."""
 
 import structlog
 
-from contracts.station import SaleRecord
 from station_gateway.client.health import TOTALISER_GAPS, TOTALISER_UNREADABLE
 from station_gateway.client.link import DispenserLink
+from station_gateway.client.meters import Meter, believed
 from station_gateway.client.outbox import Outbox
 from station_gateway.client.sales import PointKey
 from station_gateway.protocols.ifsf.errors import IfsfError
@@ -39,59 +39,45 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
         return None
 
 
-def meter_after(sale: SaleRecord, known: int | None, *, is_records: bool) -> int | None:
-    """Return where a nozzle's totaliser stands after a sale: what its record says, else the reading, unless that lags.
+async def read_beyond(
+    key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int, *, is_settled: bool
+) -> int:
+    """Return how far a totaliser at rest stands beyond what sales and noted gaps explain; below zero: it lags.
 
-    A reading between the last known one and that one plus the sale was taken too early; an order that is released by
-    it would seem to have taken this sale's fuel.
+    One that they explain is believed to the last thousandth (`Meter.is_believed`). 0 also when it cannot be read.
+    Raises LinkError.
     """
-    total = sale.totaliser_after_milli
-    if is_records or total is None or known is None:
-        return total
-    due = known + sale.quantity_milli
-    return due if known <= total < due else total
+    total, meter = await read_total(key, link, nozzle), outbox.meter(key.node, key.fp, nozzle)
+    if total is None:
+        return 0
+    beyond = 0 if meter is None else meter.beyond(total)
+    if beyond > 0 or (meter is not None and not meter.is_believed(total, is_settled=is_settled)):
+        return beyond
+    if beyond:
+        log.warning("point.totaliser.lower", **_place(key, nozzle, meter), read_milli=total)
+    outbox.set_meter(key.node, key.fp, nozzle, believed(meter, total))
+    return 0
 
 
-async def untold_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> int | None:
-    """Return a totaliser that stands higher than sales explain; else None, and one that they do is remembered.
+async def note_gap(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
+    """Note fuel that only a totaliser knows of: it is logged and counted for a person to look into.
 
-    One that cannot be read tells nothing, and one that stands lower than the last sale left it lags. Raises LinkError.
+    A sale that tells of it later finds it noted. Raises LinkError.
     """
-    total, known = await read_total(key, link, nozzle), outbox.total(key.node, key.fp, nozzle)
-    if total is None or (known is not None and total <= known):
-        return None
-    if not _is_explained(key, outbox, nozzle, total):
-        return total
-    outbox.set_total(key.node, key.fp, nozzle, total)
-    return None
+    total, meter = await read_total(key, link, nozzle), outbox.meter(key.node, key.fp, nozzle)
+    if total is None or meter is None or meter.beyond(total) <= 0:
+        return
+    TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
+    log.warning("point.totaliser.gap", **_place(key, nozzle, meter), read_milli=total)
+    outbox.set_meter(key.node, key.fp, nozzle, meter.noted(total))
 
 
 async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
-    """Compare a totaliser at rest with the last known one and remember it. Raises LinkError."""
-    total = await read_total(key, link, nozzle)
-    if total is not None and total != outbox.total(key.node, key.fp, nozzle):
-        remember_total(key, outbox, nozzle, total)
+    """Compare a totaliser at rest with what sales explain, and note a gap. Raises LinkError."""
+    if await read_beyond(key, link, outbox, nozzle, is_settled=False) > 0:
+        await note_gap(key, link, outbox, nozzle)
 
 
-def remember_total(key: PointKey, outbox: Outbox, nozzle: int, total: int) -> None:
-    """Remember a totaliser that stands elsewhere than the last known one.
-
-    A gap means fuel that no transaction told us of: it is logged and counted for a person to look into.
-    """
-    if not _is_explained(key, outbox, nozzle, total):
-        TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
-        log.warning(
-            "point.totaliser.gap",
-            node=key.node,
-            fp=key.fp,
-            nozzle=nozzle,
-            known_milli=outbox.total(key.node, key.fp, nozzle),
-            read_milli=total,
-        )
-    outbox.set_total(key.node, key.fp, nozzle, total)
-
-
-def _is_explained(key: PointKey, outbox: Outbox, nozzle: int, total: int) -> bool:
-    """Return whether none was known, or it only caught up with the last sale, at whose end it was read too early."""
-    known = outbox.total(key.node, key.fp, nozzle)
-    return known is None or total - known == outbox.last_quantity(key.node, key.fp, nozzle)
+def _place(key: PointKey, nozzle: int, meter: Meter | None) -> dict[str, int | None]:
+    known = None if meter is None else meter.stands_milli
+    return {"node": key.node, "fp": key.fp, "nozzle": nozzle, "known_milli": known}

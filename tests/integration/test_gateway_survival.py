@@ -48,7 +48,7 @@ def failures() -> float:
         "unreported",
         "mark_reported",
         "depth",
-        "set_total",
+        "set_meter",
         "add_sale",
         "cleared",
     ],
@@ -63,7 +63,7 @@ async def test_a_full_disk_for_a_moment_ends_neither_a_dispenser_nor_the_uplink(
         failed = fails_once(monkeypatch, rig.client.outbox, method, full())
         if method == "count_attempt":
             fails_once(monkeypatch, rig.client.uplink._poster, "post", RuntimeError("broken"))
-        if method == "set_total":
+        if method == "set_meter":
             _forget_totals(tmp_path)
             rig.client.driver.dispensers[1].link.close()
         rig.lift_and_fill(1, 0x21, 2, 10_000)
@@ -80,7 +80,7 @@ async def test_a_full_disk_for_a_moment_ends_neither_a_dispenser_nor_the_uplink(
 
 def _forget_totals(folder: Path) -> None:
     with sqlite3.connect(folder / "data" / "outbox.sqlite3") as db:
-        db.execute("DELETE FROM meter")
+        db.execute("DELETE FROM nozzle_meter")
 
 
 def _points(rig: Rig) -> list[Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from contracts.station import CommandResult, CommandState, EndReason, SaleRecord
 from domain.quantity import Unit
+from station_gateway.client.meters import Meter
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,7 +66,7 @@ def test_a_sale_is_kept_once_and_ends_its_authorisation(outbox: Outbox, tmp_path
     assert outbox.add_sale(SALE, now_ms=1, closes=OPENED, result=ACCEPTED)
     assert not outbox.add_sale(SALE, now_ms=2)
     assert outbox.authorisations() == []
-    assert outbox.total(1, 0x21, 1) == 6_800
+    assert outbox.meter(1, 0x21, 1) == Meter(6_800, 0, 0)
     assert outbox.result_of("auth-P1") == ACCEPTED
     assert [event.seq for event in outbox.pending(10)] == [1]
     reopened = Outbox(tmp_path / "outbox.sqlite3")

@@ -13,6 +13,7 @@ from station_gateway.client import authorise as commands
 from station_gateway.client.commands import CommandDesk
 from station_gateway.client.health import CLEARS_REFUSED, FAILURES, SYNTHESISED, TOTALISER_GAPS
 from station_gateway.client.lifetime import Lifetime
+from station_gateway.client.meters import Meter
 from station_gateway.client.point import Point
 from station_gateway.protocols.uplink.bodies import loads
 from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, PRICE, Device, point_of
@@ -109,7 +110,7 @@ async def test_an_order_waits_while_its_fill_is_hidden_behind_one_that_will_not_
     device.total = device.meter(OWN[3])
     await point.settle()
     assert sales_of(point, "P1") == []
-    assert point.outbox.total(1, FP, 1) == 1_000_000
+    assert point.outbox.meter(1, FP, 1) == Meter(1_000_000, 0, 1_000_000)
     stopped = await commands.stop(point, stop_command())
     assert stopped.state is CommandState.REFUSED
     device.clear_code = 0
@@ -195,7 +196,7 @@ async def test_a_totaliser_that_no_sale_explains_is_counted(tmp_path: Path) -> N
     device.total = device.meter(1_009_000)
     await point.start(open_point=False)
     assert gaps._value.get() == counted + 1
-    assert point.outbox.total(1, FP, 1) == 1_009_000
+    assert point.outbox.meter(1, FP, 1) == Meter(1_000_000, 9_000, 1_009_000)
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------
