@@ -18,6 +18,8 @@ from station_gateway.client.totalisers import note_gap, read_beyond, read_total
 log = structlog.get_logger(__name__)
 
 SETTLE_TRIES = 3
+LONG_REST = 10
+"""After so many times what a board needs to settle, its totaliser stands where it is read: 30 s."""
 
 
 async def all_is_told(
@@ -29,6 +31,7 @@ async def all_is_told(
     *,
     retry_s: float,
     release: Release,
+    now: Callable[[], datetime],
 ) -> bool:
     """Empty the buffer and return whether all fuel of a nozzle at rest is told: the next sale is the next order's.
 
@@ -44,13 +47,14 @@ async def all_is_told(
         if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
         is_settled = not release.rests_since_less_than(settle_s)
-        beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled)
+        is_final = not release.rests_since_less_than(LONG_REST * settle_s)
+        beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled, is_final=is_final)
         is_untold = beyond > 0 and release.has_flowed
         may_tell_more = not is_settled and (release.has_flowed or beyond < 0)
         if not is_untold and not may_tell_more:
             break
     if beyond > 0:
-        await note_gap(key, link, outbox, nozzle)
+        await note_gap(key, link, outbox, nozzle, now())
     return not is_untold
 
 

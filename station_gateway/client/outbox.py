@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS event (
     attempts INTEGER NOT NULL DEFAULT 0, acked_ms INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS event_open ON event (seq) WHERE acked_ms IS NULL;
 CREATE INDEX IF NOT EXISTS event_rebuilt ON event (seq) WHERE json_extract(body, '$.e') = 'synthesised';
+CREATE INDEX IF NOT EXISTS event_order ON event (json_extract(body, '$.o'));
 CREATE TABLE IF NOT EXISTS uncleared (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, sequence INTEGER NOT NULL, content TEXT NOT NULL,
     PRIMARY KEY (node, fp, sequence)) STRICT;
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS result (
 CREATE INDEX IF NOT EXISTS result_open ON result (created_ms) WHERE reported_ms IS NULL;
 CREATE TABLE IF NOT EXISTS nozzle_meter (
     node INTEGER NOT NULL, fp INTEGER NOT NULL, nozzle INTEGER NOT NULL, due_milli INTEGER NOT NULL,
-    noted_milli INTEGER NOT NULL, read_milli INTEGER NOT NULL, PRIMARY KEY (node, fp, nozzle)) STRICT;
+    noted_milli INTEGER NOT NULL, read_milli INTEGER NOT NULL, noted_ms INTEGER NOT NULL,
+    PRIMARY KEY (node, fp, nozzle)) STRICT;
 """
 MONEY_LANE = 0
 
@@ -93,13 +95,14 @@ class Outbox:
         result: CommandResult | None = None,
         content: str | None = None,
         is_rebuilt: bool = False,
+        in_record: bool = False,
     ) -> bool:
         """Store a sale, end its authorisation, tell the nozzle's meter; return False for a sale known before.
 
         A sale known before changes nothing: the authorisation that is open now waits for a sale of its own.
         `content` is the transaction that the sale was read from, remembered until the device has cleared it.
         `result` is stored too when the authorisation was never confirmed: the sale is the answer. `is_rebuilt`: its fuel
-        was told before, by the record that ended its order.
+        was told before, by the record that ended its order. `in_record`: the device told the totaliser with the sale.
         """
         with _transaction(self._durable) as db:
             if content is not None:
@@ -117,7 +120,7 @@ class Outbox:
             if closes is not None:
                 db.execute("DELETE FROM authorisation WHERE command_id = ?", (closes.command_id,))
             if not is_rebuilt:
-                _tell_meter(db, sale, is_orders=closes is not None)
+                _tell_meter(db, sale, is_orders=closes is not None, in_record=in_record)
             if result is not None:
                 _store_result(db, result, now_ms)
             return True
@@ -152,10 +155,10 @@ class Outbox:
         row = self._durable.execute("SELECT 1 FROM event WHERE natural_key = ?", (natural_key,)).fetchone()
         return row is not None
 
-    def rebuilt_order(self, sale: SaleRecord, *, is_records: bool) -> str | None:
+    def rebuilt_order(self, sale: SaleRecord, *, in_record: bool) -> str | None:
         """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range.
 
-        A totaliser that the record does not tell (`is_records`) may have been read too early: then the quantities are
+        A totaliser that is not `in_record` may have been read too early: then the quantities are
         equal too. An order whose own transaction came has no second one.
         """
         row = self._durable.execute(
@@ -164,8 +167,8 @@ class Outbox:
             " AND json_extract(body, '$.z') = ?"
             " AND json_extract(body, '$.y') < ? AND json_extract(body, '$.x') + ? >= ?"
             " AND (? OR abs(json_extract(body, '$.m') - ?) <= ?)"
-            " AND NOT EXISTS (SELECT 1 FROM event own WHERE json_extract(own.body, '$.q') > 0"
-            " AND json_extract(own.body, '$.o') = json_extract(event.body, '$.o')) ORDER BY seq DESC",
+            " AND NOT EXISTS (SELECT 1 FROM event own WHERE json_extract(own.body, '$.o') = json_extract(event.body, '$.o')"
+            " AND json_extract(own.body, '$.q') > 0 AND json_extract(own.body, '$.m') > 0) ORDER BY seq DESC",
             (
                 sale.node,
                 sale.fp,
@@ -173,7 +176,7 @@ class Outbox:
                 sale.totaliser_after_milli,
                 ROUNDING_MILLI,
                 sale.totaliser_after_milli,
-                is_records,
+                in_record,
                 sale.quantity_milli,
                 ROUNDING_MILLI,
             ),
@@ -348,16 +351,17 @@ def _store_result(db: sqlite3.Connection, result: CommandResult, now_ms: int) ->
     )
 
 
-def _tell_meter(db: sqlite3.Connection, sale: SaleRecord, *, is_orders: bool) -> None:
+def _tell_meter(db: sqlite3.Connection, sale: SaleRecord, *, is_orders: bool, in_record: bool) -> None:
     known = _meter(db, sale.node, sale.fp, sale.nozzle)
-    meter = first_meter(sale) if known is None else known.after(sale, is_orders=is_orders)
+    after = known and known.after(sale, is_orders=is_orders, in_record=in_record)
+    meter = after or first_meter(sale)
     if meter is not None:
         _store_meter(db, sale.node, sale.fp, sale.nozzle, meter)
 
 
 def _meter(db: sqlite3.Connection, node: int, fp: int, nozzle: int) -> Meter | None:
     row = db.execute(
-        "SELECT due_milli, noted_milli, read_milli FROM nozzle_meter WHERE node = ? AND fp = ? AND nozzle = ?",
+        "SELECT due_milli, noted_milli, read_milli, noted_ms FROM nozzle_meter WHERE node = ? AND fp = ? AND nozzle = ?",
         (node, fp, nozzle),
     ).fetchone()
     return None if row is None else Meter(*row)
@@ -365,6 +369,6 @@ def _meter(db: sqlite3.Connection, node: int, fp: int, nozzle: int) -> Meter | N
 
 def _store_meter(db: sqlite3.Connection, node: int, fp: int, nozzle: int, meter: Meter) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO nozzle_meter VALUES (?, ?, ?, ?, ?, ?)",
-        (node, fp, nozzle, meter.due_milli, meter.noted_milli, meter.read_milli),
+        "INSERT OR REPLACE INTO nozzle_meter VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (node, fp, nozzle, meter.due_milli, meter.noted_milli, meter.read_milli, meter.noted_ms),
     )

@@ -26,7 +26,7 @@ from station_gateway.client.reading import ReadSale, read_sale
 from station_gateway.client.releases import PARTLY_TAKEN, Release
 from station_gateway.client.sales import PointKey, content_of
 from station_gateway.client.states import AT_WORK, FLOWING, RELEASED, told_state
-from station_gateway.client.totalisers import check_total
+from station_gateway.client.totalisers import check_totals
 from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import (
     ERROR_DB,
@@ -193,8 +193,8 @@ class Point:
             await self._tried(self.settle(recovered=True))
             await self._confirm_or_shut()
             if self.state not in FLOWING and self._buffer.is_empty:
-                for nozzle in self.key.config.nozzles:
-                    await check_total(self.key, self.link, self.outbox, nozzle.nozzle)
+                of_order = None if self.opened is None else self.opened.nozzle
+                await check_totals(self.key, self.link, self.outbox, self.now(), but=of_order)
             self.ready = True
             self._expects_sale |= not self._is_at_rest
         for sequence in tuple(self._collecting):
@@ -242,6 +242,7 @@ class Point:
                 nozzle,
                 retry_s=self._settle_retry_s,
                 release=self.release,
+                now=self.now,
             )
         finally:
             self._later.ask()
@@ -286,11 +287,11 @@ class Point:
 
     def _commit(self, found: ReadSale, opened: OpenAuthorisation | None, content: str | None = None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
-        sale = found.sale
+        sale, kind = found.sale, {"is_rebuilt": found.is_rebuilt, "in_record": found.in_record}
         result = opened.accepted if opened is not None and not opened.confirmed else None
         now_ms = int(self.now().timestamp() * 1000)
         if not self.outbox.add_sale(
-            sale, now_ms=now_ms, closes=opened, result=result, content=content, is_rebuilt=found.is_rebuilt
+            sale, now_ms=now_ms, closes=opened, result=result, content=content, **kind
         ):
             log.info("point.sale.again", key=sale.natural_key)
             return

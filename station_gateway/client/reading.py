@@ -13,9 +13,13 @@ from station_gateway.protocols.ifsf.ids import TransactionId
 
 @dataclass(frozen=True, slots=True)
 class ReadSale:
-    """A sale. A rebuilt one's order ended by the totaliser already: a person decides about the two records."""
+    """A sale, and whether its record told the totaliser (`in_record`).
+
+    A rebuilt one's order ended by the totaliser already: a person decides about the two records.
+    """
 
     sale: SaleRecord
+    in_record: bool = False
     is_rebuilt: bool = False
 
 
@@ -36,7 +40,8 @@ async def read_sale(
     """
     total = None
     number = values.get(TransactionId.NOZZLE, b"\0")[-1]
-    if TransactionId.TOTAL_AFTER not in values and key.nozzle(number):
+    in_record = TransactionId.TOTAL_AFTER in values
+    if not in_record and key.nozzle(number):
         total = await read_total(key, link, number)
     meter = outbox.meter(key.node, key.fp, number)
     sale = sale_of_transaction(
@@ -49,5 +54,7 @@ async def read_sale(
         opened=opened,
         recovered=recovered,
     )
-    rebuilt = outbox.rebuilt_order(sale, is_records=TransactionId.TOTAL_AFTER in values)
-    return ReadSale(sale) if rebuilt is None else ReadSale(replace(sale, order_no=rebuilt), is_rebuilt=True)
+    rebuilt = outbox.rebuilt_order(sale, in_record=in_record)
+    if rebuilt is not None:
+        sale = replace(sale, order_no=rebuilt)
+    return ReadSale(sale, in_record=in_record, is_rebuilt=rebuilt is not None)

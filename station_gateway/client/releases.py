@@ -9,6 +9,7 @@ import structlog
 from contracts.station import PointState
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.states import AT_WORK, FLOWING
+from station_gateway.protocols.ifsf.errors import IfsfError
 from station_gateway.protocols.ifsf.ids import FpId
 from station_gateway.protocols.ifsf.messages import ACK_OK, ACK_PARTLY_REFUSED, Message, MessageType
 from station_gateway.protocols.ifsf.numbers import decode_scaled
@@ -77,13 +78,17 @@ class Release:
         return ack.ack == ACK_OK or may_have_begun(ack)
 
     async def has_limit(self) -> bool:
-        """Return whether the device knows a limit in money for the release; true when it does not tell.
+        """Return whether the device knows a limit in money for the release; true when it does not tell readably.
 
-        Raises LinkError, IfsfError.
+        Raises LinkError.
         """
         answer = await self._link.read(self._db, bytes((FpId.AMOUNT_PRESET,)))
         raw = answer.values().get(FpId.AMOUNT_PRESET) if answer.type is MessageType.ANSWER else None
-        return not raw or decode_scaled(raw, 2) > 0
+        try:
+            return not raw or decode_scaled(raw, 2) > 0
+        except IfsfError as error:
+            log.warning("point.limit.unreadable", database=self._db.hex(), error=str(error))
+            return True
 
     async def terminate(self) -> Message:
         """Tell the device to withdraw the release; return what it acknowledges. Raises LinkError."""

@@ -1,5 +1,7 @@
 """Totalisers: read, and compared with what sales tell. A reading that cannot be had is not known, which is not zero."""
 
+from datetime import datetime
+
 import structlog
 
 from station_gateway.client.health import TOTALISER_GAPS, TOTALISER_UNREADABLE
@@ -40,42 +42,60 @@ async def read_total(key: PointKey, link: DispenserLink, nozzle: int) -> int | N
 
 
 async def read_beyond(
-    key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int, *, is_settled: bool
+    key: PointKey,
+    link: DispenserLink,
+    outbox: Outbox,
+    nozzle: int,
+    *,
+    is_settled: bool,
+    is_final: bool = False,
 ) -> int:
     """Return how far a totaliser at rest stands beyond what sales and noted gaps explain; below zero: it lags.
 
-    One that they explain is believed to the last thousandth (`Meter.is_believed`). 0 also when it cannot be read.
-    Raises LinkError.
+    One that they explain is believed to the last thousandth (`Meter.is_believed`); one below the last reading is read
+    twice, for a board that starts may tell nothing once. 0 also when it cannot be read. Raises LinkError.
     """
     total, meter = await read_total(key, link, nozzle), outbox.meter(key.node, key.fp, nozzle)
+    if total is not None and meter is not None and total < meter.read_milli:
+        total = await read_total(key, link, nozzle)
     if total is None:
         return 0
     beyond = 0 if meter is None else meter.beyond(total)
-    if beyond > 0 or (meter is not None and not meter.is_believed(total, is_settled=is_settled)):
-        return beyond
+    if meter is not None:
+        is_believed = meter.is_believed(total, is_settled=is_settled, is_final=is_final)
+        if beyond > 0 or not is_believed:
+            return beyond
     if beyond:
         log.warning("point.totaliser.lower", **_place(key, nozzle, meter), read_milli=total)
     outbox.set_meter(key.node, key.fp, nozzle, believed(meter, total))
     return 0
 
 
-async def note_gap(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
+async def note_gap(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int, now: datetime) -> None:
     """Note fuel that only a totaliser knows of: it is logged and counted for a person to look into.
 
-    A sale that tells of it later finds it noted. Raises LinkError.
+    A sale that tells of it soon finds it noted. Raises LinkError.
     """
     total, meter = await read_total(key, link, nozzle), outbox.meter(key.node, key.fp, nozzle)
     if total is None or meter is None or meter.beyond(total) <= 0:
         return
     TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
     log.warning("point.totaliser.gap", **_place(key, nozzle, meter), read_milli=total)
-    outbox.set_meter(key.node, key.fp, nozzle, meter.noted(total))
+    outbox.set_meter(key.node, key.fp, nozzle, meter.noted(total, now))
 
 
-async def check_total(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int) -> None:
-    """Compare a totaliser at rest with what sales explain, and note a gap. Raises LinkError."""
-    if await read_beyond(key, link, outbox, nozzle, is_settled=False) > 0:
-        await note_gap(key, link, outbox, nozzle)
+async def check_totals(
+    key: PointKey, link: DispenserLink, outbox: Outbox, now: datetime, *, but: int | None
+) -> None:
+    """Compare the totalisers of a point at rest with what sales explain, and note gaps.
+
+    What the nozzle `but` of an open order has counted is that order's. Raises LinkError.
+    """
+    for one in key.config.nozzles:
+        if one.nozzle == but:
+            continue
+        if await read_beyond(key, link, outbox, one.nozzle, is_settled=False) > 0:
+            await note_gap(key, link, outbox, one.nozzle, now)
 
 
 def _place(key: PointKey, nozzle: int, meter: Meter | None) -> dict[str, int | None]:

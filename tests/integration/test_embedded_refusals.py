@@ -6,7 +6,8 @@ import pytest
 
 from workers.embedded.postgres import EmbeddedPostgres, check_answers
 from workers.embedded.process import StackError
-from workers.embedded.state import FolderLock
+from workers.embedded.stack import EmbeddedStack
+from workers.embedded.state import FolderLock, read_record, write_record
 from workers.story.__main__ import _clear
 
 
@@ -42,6 +43,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "stack.lock").mkdir()
     with pytest.raises(StackError, match=r"cannot be written .*another folder with JIAZHU_DATA"):
         FolderLock(tmp_path).acquire()
+
+
+def test_a_refused_start_leaves_the_ports_of_the_start_before(tmp_path: Path) -> None:
+    write_record(tmp_path, {"ports": {"api": 8777}})
+    refused = EmbeddedStack(tmp_path, say=lambda _line: None, environment={"JIAZHU_API_PORT": "abc"})
+    with pytest.raises(StackError, match="no port number"), refused:
+        pytest.fail("it started")
+    assert read_record(tmp_path)["ports"] == {"api": 8777}
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,9 @@ class EmbeddedStack:
             return
         births = self._supervisor.births()
         processes = {name: {"pid": pid, "birth": birth} for name, (pid, birth) in births.items()}
-        record = {"supervisor": os.getpid(), "ports": self.ports, "processes": processes}
+        # A start that is refused before it chose ports leaves those of the start before.
+        chosen = self.ports or state.read_record(self.folder).get("ports", {})
+        record = {"supervisor": os.getpid(), "ports": chosen, "processes": processes}
         state.write_record(self.folder, record)
 
     def stop(self) -> None:

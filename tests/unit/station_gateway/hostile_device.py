@@ -19,6 +19,7 @@ from station_gateway.protocols.ifsf.numbers import (
 )
 
 NOW = datetime(2026, 8, 1, 4, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
 FP = 0x21
 PRICE = 735
 IDLE, AUTHORISED = 3, 5

@@ -125,3 +125,40 @@ async def test_a_rebuilt_orders_own_transaction_tells_of_no_fill_after_it(tmp_pa
     device.after(METER, lambda: device.buffer.append(NEXT))
     assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
     assert told(point) == [(0, "P1"), (7, "P1"), (8, None)]
+
+
+@pytest.mark.feature("003-D2")
+async def test_one_more_sale_than_fills_were_seen_hides_no_fill(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point, "P0")).state is CommandState.ACCEPTED  # from here on, states are seen
+    becomes(device, point, IDLE)
+    await until_told(point, [(0, "P0")])
+    device.buffer = [OWN]
+    point.heard(payable(7))
+    await until_told(point, [(0, "P0"), (7, None)])
+    becomes(device, point, FUELLING)
+    becomes(device, point, IDLE)
+    await quiet(point)
+    device.total = device.meter(OWN[3])
+    device.after(METER, lambda: device.buffer.append(NEXT))
+    assert (await authorise(point, "P1")).state is CommandState.ACCEPTED
+    assert told(point)[-1] == (8, None)
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_sale_that_comes_while_fuel_flows_is_of_the_fill_before(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point, "P0")).state is CommandState.ACCEPTED
+    becomes(device, point, IDLE)
+    await until_told(point, [(0, "P0")])
+    becomes(device, point, FUELLING)
+    device.buffer, device.total = [OWN], device.meter(OWN[3])
+    point.heard(payable(7))
+    await until_told(point, [(0, "P0"), (7, None)])
+    becomes(device, point, IDLE)
+    await quiet(point)
+    device.after(METER, lambda: device.buffer.append(NEXT))
+    assert (await authorise(point, "P1")).state is CommandState.ACCEPTED
+    assert told(point)[-1] == (8, None)

@@ -1,6 +1,7 @@
 """A nozzle's fuel as an account: what its totaliser counted and what sales told of it, in any order."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,15 @@ from station_gateway.client import authorise as commands
 from station_gateway.client.health import TOTALISER_GAPS
 from station_gateway.client.meters import Meter, believed, first_meter
 from station_gateway.client.point import Point
-from tests.unit.station_gateway.hostile_device import FP, IDLE, point_of
+from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, NOW_MS, point_of
 from tests.unit.station_gateway.lagging_device import Board, becomes, endings, quiet, until
 from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, bare, fills, told
 from tests.unit.station_gateway.test_outbox import SALE
 from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales, stop_command
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable, state, until_told
 
-NOTED = Meter(1_000_000, 27_210, 1_027_210)
-SOLD = replace(SALE, quantity_milli=27_210, totaliser_after_milli=1_027_210)
+NOTED = Meter(1_000_000, 27_210, 1_027_210, NOW_MS)
+SOLD = replace(SALE, quantity_milli=27_210, totaliser_after_milli=1_027_210, recorded_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -30,43 +31,73 @@ def test_what_rounding_explains_is_no_fuel(total: int, beyond: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("total", "is_settled", "is_believed"),
+    ("total", "settled", "final", "is_believed"),
     [
-        (1_027_210, False, True),
-        (1_027_190, False, True),  # it rounds
-        (1_027_000, False, False),  # it may be on its way
-        (1_027_000, True, True),  # it counts whole litres
-        (1_026_000, True, False),
-        (1_000_000, True, False),  # it lags still
-        (999_990, False, True),  # it begins anew
+        (1_027_210, False, False, True),
+        (1_027_190, False, False, True),  # it rounds
+        (1_027_000, False, False, False),  # it may be on its way
+        (1_026_211, True, False, True),  # it counts whole litres
+        (1_026_210, True, False, True),  # it has moved
+        (1_000_000, True, False, False),  # it lags still
+        (1_000_000, True, True, True),  # nothing lags as long
+        (999_990, False, False, True),  # it begins anew
     ],
 )
 def test_a_lower_reading_lags_or_rounds_or_begins_anew(
-    total: int, is_settled: bool, is_believed: bool
+    total: int, settled: bool, final: bool, is_believed: bool
 ) -> None:
     meter = Meter(1_027_210, 0, 1_000_000)
-    assert meter.is_believed(total, is_settled=is_settled) is is_believed
+    assert meter.is_believed(total, is_settled=settled, is_final=final) is is_believed
+
+
+@pytest.mark.parametrize(("lower", "is_believed"), [(999, True), (1_000, False)])
+def test_a_meter_that_has_not_moved_is_coarse_below_one_unit(lower: int, is_believed: bool) -> None:
+    meter = Meter(1_000_000, 0, 1_000_000 - lower)
+    assert meter.is_believed(1_000_000 - lower, is_settled=True, is_final=False) is is_believed
 
 
 @pytest.mark.parametrize(
-    ("total_after", "is_orders", "after"),
+    ("total_after", "is_orders", "later_s", "due", "noted"),
     [
-        (1_027_210, False, Meter(1_027_210, 0, 1_027_210)),  # it has not moved since: the late one
-        (1_054_420, False, Meter(1_027_210, 27_210, 1_027_210)),  # a fill of its own
-        (1_037_210, False, Meter(1_027_210, 10_000, 1_027_210)),  # the late one; the next fill runs
-        (None, False, Meter(1_027_210, 0, 1_027_210)),
-        (1_027_210, True, Meter(1_027_210, 27_210, 1_027_210)),
+        (1_027_210, False, 0, 1_027_210, 0),  # it has not moved since: the late one
+        (1_054_420, False, 0, 1_027_210, 27_210),  # a fill of its own
+        (1_037_210, False, 0, 1_027_210, 10_000),  # the late one; the next fill runs
+        (None, False, 0, 1_027_210, 0),
+        (1_027_210, True, 0, 1_054_420, 0),  # it was released over the gap
+        (1_027_210, False, 9.9, 1_027_210, 0),
+        (1_027_210, False, 10, 1_054_420, 0),  # too late to be the gap's
+        (1_027_210, False, -1, 1_054_420, 0),  # a clock that was set back
     ],
 )
-def test_whose_fuel_a_sale_after_a_gap_tells(total_after: int | None, is_orders: bool, after: Meter) -> None:
+def test_whose_fuel_a_sale_after_a_gap_tells(
+    total_after: int | None, is_orders: bool, later_s: float, due: int, noted: int
+) -> None:
+    sale = replace(SOLD, totaliser_after_milli=total_after, recorded_at=NOW + timedelta(seconds=later_s))
+    after = NOTED.after(sale, is_orders=is_orders, in_record=False)
+    assert after == Meter(due, noted, 1_027_210, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("total_after", "in_record", "due"),
+    [
+        (1_027_230, False, 1_027_230),
+        (1_027_240, False, 1_027_210),
+        (1_028_209, True, 1_028_209),
+        (1_026_211, True, 1_026_211),
+        (1_028_210, True, 1_027_210),
+    ],
+)
+def test_a_totaliser_that_agrees_takes_the_rounding_back(total_after: int, in_record: bool, due: int) -> None:
     sale = replace(SOLD, totaliser_after_milli=total_after)
-    assert NOTED.after(sale, is_orders=is_orders) == after
+    meter = Meter(1_000_000, 0, 1_000_000).after(sale, is_orders=False, in_record=in_record)
+    assert meter == Meter(due, 0, 1_000_000)
 
 
 def test_what_is_believed_and_what_stays_noted() -> None:
     assert believed(None, 5) == Meter(5, 0, 5)
-    assert believed(NOTED, 1_027_220) == Meter(1_000_010, 27_210, 1_027_220)
+    assert believed(NOTED, 1_027_220) == Meter(1_000_010, 27_210, 1_027_220, NOW_MS)
     assert believed(NOTED, 1_000_000) == Meter(1_000_000, 0, 1_000_000)
+    assert NOTED.noted(1_030_000, NOW) == Meter(1_000_000, 30_000, 1_030_000, NOW_MS)
     assert first_meter(SOLD) == Meter(1_027_210, 0, 1_000_000)
     assert first_meter(replace(SOLD, totaliser_after_milli=None)) is None
 
@@ -99,7 +130,7 @@ async def told_after_a_gap(device: Board, folder: Path, *, in_records: bool = Fa
 async def test_fuel_that_was_noted_as_a_gap_is_counted_once(tmp_path: Path, in_records: bool) -> None:
     device = Board()
     point = await told_after_a_gap(device, tmp_path, in_records=in_records)
-    assert meter(point) == Meter(OWN[3], 0, OWN[3])
+    assert (meter(point).stands_milli, meter(point).noted_milli) == (OWN[3], 0)
     assert (await authorise(point, "P1")).state is CommandState.ACCEPTED
     assert (await commands.stop(point, stop_command())).state is CommandState.ACCEPTED
     assert endings(point)[1] == ("zero", 0, "P1")

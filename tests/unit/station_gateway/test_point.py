@@ -16,7 +16,7 @@ from station_gateway.client.lifetime import Lifetime
 from station_gateway.client.meters import Meter
 from station_gateway.client.point import Point
 from station_gateway.protocols.uplink.bodies import loads
-from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, PRICE, Device, point_of
+from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, NOW_MS, PRICE, Device, point_of
 
 OLD = (6, 1_000, 136, 1_000_000)
 OWN = (7, 20_000, 2_721, 1_027_210)
@@ -196,7 +196,7 @@ async def test_a_totaliser_that_no_sale_explains_is_counted(tmp_path: Path) -> N
     device.total = device.meter(1_009_000)
     await point.start(open_point=False)
     assert gaps._value.get() == counted + 1
-    assert point.outbox.meter(1, FP, 1) == Meter(1_000_000, 9_000, 1_009_000)
+    assert point.outbox.meter(1, FP, 1) == Meter(1_000_000, 9_000, 1_009_000, NOW_MS)
 
 
 # -- a full disk -------------------------------------------------------------------------------------------------------

@@ -151,6 +151,45 @@ def test_the_client_says_so_and_ends(
         raise ConfigError("order P1 is still open at dispenser 2")
 
     monkeypatch.setattr(client_main, "run", refuses)
+    monkeypatch.setattr(client_main, "_configure_log", lambda: None)
     (tmp_path / "c.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     assert client_main.main(["--config", str(tmp_path / "c.json")]) == 2
-    assert "order P1 is still open" in capfd.readouterr().err
+    assert "order P1 is still open" in capfd.readouterr().out
+
+
+@pytest.mark.feature("003-D2")
+async def test_the_next_order_is_withdrawn_though_the_one_before_flowed(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    becomes(device, point, FUELLING)
+    fills(device, OWN)
+    point.heard(state(IDLE))
+    await until_told(point, [(7, "P1")])
+    await quiet(point)
+    assert (await authorise(point, "P2")).state is CommandState.ACCEPTED
+    device.reported = IDLE
+    point.heard(state(IDLE))
+    await until_told(point, [(7, "P1"), (0, "P2")])
+    assert (FpId.TERMINATE in device.written, device.state) == (True, IDLE)
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_fill_that_runs_is_not_shut_for_its_limit(tmp_path: Path) -> None:
+    device = TellsItsLimit(encode_amount(0))
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).code == "NO_ANSWER"
+    point.offline()
+    device.state = FUELLING
+    await point.start(open_point=False)
+    assert (FpId.TERMINATE in device.written, device.state) == (False, FUELLING)
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_limit_that_is_nonsense_keeps_no_point_away(tmp_path: Path) -> None:
+    device = TellsItsLimit(b"\xff\x99\x99")
+    point = await ready_point(device, tmp_path)
+    assert (await authorise(point)).code == "NO_ANSWER"
+    point.offline()
+    await point.start(open_point=False)
+    assert (point.ready, device.state) == (True, AUTHORISED)
