@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from station_gateway.server.inbox import SaleInbox
 from station_gateway.server.ports import DeskError
 from station_gateway.server.provision import provision
 from station_gateway.server.site import CoapServer
+from workers.embedded.ports import any_free, is_free
 
 STATION = "ST01"
 PRICE = 735
@@ -39,9 +39,10 @@ def now() -> datetime:
 
 
 def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free for UDP and TCP, and none that the system gives to another job meanwhile."""
+    while not is_free(port := any_free(udp=True)):
+        continue
+    return port
 
 
 async def eventually(holds: Callable[[], object], within_s: float = 10.0, what: str = "") -> None:
