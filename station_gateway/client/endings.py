@@ -47,7 +47,7 @@ async def all_is_told(
         if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
         is_settled = not release.rests_since_less_than(settle_s)
-        is_final = not release.rests_since_less_than(LONG_REST * settle_s)
+        is_final = release.is_quiet_since(LONG_REST * settle_s)
         beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled, is_final=is_final)
         is_untold = beyond > 0 and release.has_flowed
         may_tell_more = not is_settled and (release.has_flowed or beyond < 0)

@@ -58,16 +58,18 @@ class Meter:
     def after(self, sale: SaleRecord, *, is_orders: bool, in_record: bool) -> "Meter":
         """Return the account after a new sale; an order's is its own fuel, nobody's may be that of a gap just noted.
 
-        It is the gap's as far as the totaliser, told by the record or read with it, has not moved since. A gap that is
-        older, or over which an order was released, will not be told any more. A totaliser that agrees takes the
-        rounding of the quantity back: the record's within a unit, a reading only narrowly.
+        It is the gap's as far as the totaliser, told by the record or read with it, has not moved since. A gap over
+        which an order was released will not be told any more, nor one that is older when the totaliser was read and
+        the wire was there. A totaliser that agrees takes the rounding of the quantity back, one of whole units too.
         """
-        is_fresh = not is_orders and 0 <= _ms(sale.recorded_at) - self.noted_ms < GAP_S * 1000
+        is_soon = 0 <= _ms(sale.recorded_at) - self.noted_ms < GAP_S * 1000
+        is_fresh = not is_orders and (in_record or sale.offline or is_soon)
         noted, total = self.noted_milli if is_fresh else 0, sale.totaliser_after_milli
         moved = max(0, total - self.stands_milli) if total is not None else 0
         told = min(noted, max(0, sale.quantity_milli - moved))
         stands = self.stands_milli + sale.quantity_milli - told
-        within = COARSE_MILLI - 1 if in_record else ROUNDING_MILLI
+        is_coarse = in_record and not (self.read_milli % COARSE_MILLI or (total or 0) % COARSE_MILLI)
+        within = COARSE_MILLI - 1 if is_coarse else ROUNDING_MILLI
         if total is not None and abs(total - stands) <= within:
             stands = total
         return Meter(stands - noted + told, noted - told, self.read_milli, self.noted_ms)

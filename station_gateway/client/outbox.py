@@ -159,8 +159,10 @@ class Outbox:
         """Return the order whose rebuilt sale has this fuel: the totaliser after it lies in that one's range.
 
         A totaliser that is not `in_record` may have been read too early: then the quantities are
-        equal too. An order whose own transaction came has no second one.
+        equal too. An order whose own transaction came has no second one, and one without fuel tells of none.
         """
+        if not sale.quantity_milli:
+            return None
         row = self._durable.execute(
             "SELECT json_extract(body, '$.o') FROM event WHERE json_extract(body, '$.e') = 'synthesised'"
             " AND json_extract(body, '$.n') = ? AND json_extract(body, '$.f') = ?"

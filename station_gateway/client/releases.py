@@ -32,7 +32,7 @@ class Release:
 
     def __init__(self, link: DispenserLink, database: bytes, controller: bytes) -> None:
         self._link, self._db, self._controller = link, database, controller
-        self._asked_at = self._at_rest_since = -math.inf
+        self._asked_at = self._at_rest_since = self._told_at = -math.inf
         self._state = PointState.OFFLINE
         self._is_told = False
         """The order's sale came before the point was at rest again: what still flows is told."""
@@ -129,6 +129,7 @@ class Release:
         elif not is_flowing:
             self._untold_fills = max(0, self._untold_fills - 1)
         self._is_told = is_flowing and is_orders
+        self._told_at = time.monotonic()
 
     @property
     def has_flowed(self) -> bool:
@@ -142,6 +143,10 @@ class Release:
     def rests_since_less_than(self, within_s: float) -> bool:
         """Return whether the point came to rest so lately that its board may lag."""
         return time.monotonic() - self._at_rest_since < within_s
+
+    def is_quiet_since(self, within_s: float) -> bool:
+        """Return whether the point has been at rest, and no sale was told, for so long: then nothing lags."""
+        return time.monotonic() - max(self._at_rest_since, self._told_at) >= within_s
 
     @property
     def may_still_begin(self) -> bool:

@@ -77,20 +77,35 @@ def test_whose_fuel_a_sale_after_a_gap_tells(
     assert after == Meter(due, noted, 1_027_210, NOW_MS)
 
 
+@pytest.mark.parametrize("later_s", [-3600, 60])
+def test_age_does_not_matter_where_the_totaliser_speaks_or_nobody_could_read(later_s: int) -> None:
+    late = replace(SOLD, recorded_at=NOW + timedelta(seconds=later_s))
+    told = Meter(1_027_210, 0, 1_027_210, NOW_MS)
+    assert NOTED.after(late, is_orders=False, in_record=True) == told
+    assert NOTED.after(replace(late, offline=True), is_orders=False, in_record=False) == told
+    assert NOTED.after(late, is_orders=False, in_record=False) != told
+
+
 @pytest.mark.parametrize(
-    ("total_after", "in_record", "due"),
+    ("read", "total_after", "in_record", "due"),
     [
-        (1_027_230, False, 1_027_230),
-        (1_027_240, False, 1_027_210),
-        (1_028_209, True, 1_028_209),
-        (1_026_211, True, 1_026_211),
-        (1_028_210, True, 1_027_210),
+        (1_000_000, 1_027_230, False, 1_027_230),
+        (1_000_000, 1_027_240, False, 1_027_210),
+        (1_000_000, 1_027_230, True, 1_027_230),
+        (1_000_000, 1_027_500, True, 1_027_210),  # fuel that nobody tells of
+        (1_000_000, 1_027_000, True, 1_027_000),  # both in whole litres
+        (1_000_000, 1_028_000, True, 1_028_000),
+        (1_000_000, 1_029_000, True, 1_027_210),
+        (1_000_340, 1_027_000, True, 1_027_210),
+        (1_000_000, 1_027_000, False, 1_027_210),
     ],
 )
-def test_a_totaliser_that_agrees_takes_the_rounding_back(total_after: int, in_record: bool, due: int) -> None:
+def test_a_totaliser_that_agrees_takes_the_rounding_back(
+    read: int, total_after: int, in_record: bool, due: int
+) -> None:
     sale = replace(SOLD, totaliser_after_milli=total_after)
-    meter = Meter(1_000_000, 0, 1_000_000).after(sale, is_orders=False, in_record=in_record)
-    assert meter == Meter(due, 0, 1_000_000)
+    meter = Meter(1_000_000, 0, read).after(sale, is_orders=False, in_record=in_record)
+    assert meter == Meter(due, 0, read)
 
 
 def test_what_is_believed_and_what_stays_noted() -> None:
