@@ -62,8 +62,9 @@ class Meter:
         which an order was released will not be told any more, nor one that is older when the totaliser was read and
         the wire was there. A totaliser that agrees takes the rounding of the quantity back, one of whole units too.
         """
+        is_telling = in_record and (sale.totaliser_after_milli or 0) >= max(1, sale.quantity_milli)
         is_soon = 0 <= _ms(sale.recorded_at) - self.noted_ms < GAP_S * 1000
-        is_fresh = not is_orders and (in_record or sale.offline or is_soon)
+        is_fresh = not is_orders and (is_telling or sale.offline or is_soon)
         noted, total = self.noted_milli if is_fresh else 0, sale.totaliser_after_milli
         moved = max(0, total - self.stands_milli) if total is not None else 0
         told = min(noted, max(0, sale.quantity_milli - moved))

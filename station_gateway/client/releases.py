@@ -118,14 +118,16 @@ class Release:
             self._untold_fills = max(1, self._untold_fills)
             self.has_run |= self._state in FLOWING
 
-    def told(self, *, is_orders: bool) -> None:
+    def told(self, *, is_orders: bool, was_seen: bool) -> None:
         """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's.
 
-        Nobody's sale tells of one fill; while fuel flows that may be an older one.
+        Nobody's sale tells of one fill; while fuel flows that may be an older one. An order's tells of all, unless it
+        ended while nobody looked (`was_seen`).
         """
         is_flowing = self._state in FLOWING
         if is_orders:
-            self._untold_fills, self._asked_at = 0, -math.inf
+            self._asked_at = -math.inf
+            self._untold_fills = 0 if was_seen else self._untold_fills
         elif not is_flowing:
             self._untold_fills = max(0, self._untold_fills - 1)
         self._is_told = is_flowing and is_orders

@@ -281,6 +281,7 @@ async def test_an_order_waits_for_a_meter_that_lags_a_little(tmp_path: Path) -> 
     point.heard(payable(7))
     await until(lambda: (7, None) in told(point))
     await quiet(point)
+    point._settle_retry_s = 0.2  # the board may lag longer than this test takes on a busy machine
     device.after(METER, lambda: setattr(device, "total", device.meter(1_000_680)))
     assert await unused(point, device) == "zero"
     assert sales(point)[-1]["y"] == 1_000_680

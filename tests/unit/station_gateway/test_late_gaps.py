@@ -1,18 +1,23 @@
 """Gaps that are told late, small ones, and a meter that counts late after a long rest."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from contracts.station import CommandState
+from station_gateway.client import authorise as commands
 from station_gateway.client.health import TOTALISER_GAPS
+from station_gateway.client.lifetime import Lifetime
+from station_gateway.protocols.ifsf.ids import TransactionId
+from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, point_of
-from tests.unit.station_gateway.lagging_device import Board, becomes, endings, quiet, until
+from tests.unit.station_gateway.lagging_device import METER, Board, becomes, endings, quiet, until
 from tests.unit.station_gateway.test_gaps import LONG_S, SETTLED_S, nobodys, unused, unwritten
 from tests.unit.station_gateway.test_one_fuel_one_sale import bare, told
-from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, sales
+from tests.unit.station_gateway.test_point import OWN, authorise, authorise_command, ready_point, sales
 from tests.unit.station_gateway.test_rebuilt_sales import rebuilt_at
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable, until_told
 
@@ -117,3 +122,91 @@ async def test_zero_transactions_are_never_a_rebuilt_orders(tmp_path: Path) -> N
     point.heard(payable(9))
     becomes(device, point, IDLE)
     await until_told(point, [(0, "P1"), (8, None), (9, "P2")])
+
+
+@pytest.mark.feature("003-D2")
+async def test_a_totaliser_of_nothing_tells_of_no_gap(tmp_path: Path) -> None:
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    point.offline()
+    device.total = device.meter(1_100_000)  # no transaction ever came
+    await point.start(open_point=False)
+    point.now = lambda: NOW + timedelta(minutes=1)
+    becomes(device, point, FUELLING)
+    device.buffer = [(7, *OWN[1:3], 0)]
+    becomes(device, point, IDLE)
+    point.heard(payable(7))
+    await until_told(point, [(7, None)])
+    await quiet(point)
+    assert (await authorise(point, "PB")).state is CommandState.ACCEPTED
+    device.total = device.meter(1_127_210)  # now the meter has counted it
+    becomes(device, point, IDLE)
+    await until(lambda: len(sales(point)) == 2)
+    assert endings(point)[-1][0] == "zero"
+
+
+class TwoNozzles(Board):
+    """Two meters; transaction 7 is of nozzle 2, the others of nozzle 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.totals = {1: 1_000_000, 2: 500_000}
+
+    async def read(self, database: bytes, ids: bytes) -> Message:
+        """Answer; a nozzle's meter is its own."""
+        if len(database) == METER:
+            self.total = self.meter(self.totals[database[1] - 0x10])
+        return await super().read(database, ids)
+
+    def _transaction(
+        self, sequence: int, fen: int, centi: int, after: int
+    ) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+        database, items = super()._transaction(sequence, fen, centi, after)
+        nozzle = b"\2" if sequence == 7 else b"\1"
+        return database, tuple(
+            (one, nozzle if one == TransactionId.NOZZLE else value) for one, value in items
+        )
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("is_reversed", [False, True])
+async def test_an_order_that_ended_unseen_tells_of_no_fill_after_it(
+    tmp_path: Path, is_reversed: bool
+) -> None:
+    device = TwoNozzles()
+    bare(device, tells_total=True)
+    point = point_of(device, tmp_path)
+    nozzles = tuple(replace(point.key.config.nozzles[0], nozzle=one, number=one) for one in (1, 2))
+    point.key = replace(point.key, config=replace(point.key.config, nozzles=nozzles))
+    point._buffer._key = point.key
+    await point.start(open_point=False)
+    point.offline()
+    device.totals[1] = 1_100_000  # no transaction ever came
+    await point.start(open_point=False)
+    point.now = lambda: NOW + timedelta(minutes=1)
+    await asyncio.sleep(SETTLED_S)
+
+    async def released(order_no: str, nozzle: int) -> bool:
+        command = authorise_command(order_no)
+        command = replace(command, nozzle=nozzle, expires_at=command.expires_at + timedelta(days=3))
+        patience = Lifetime(command.expires_at + timedelta(days=1), 600, now=point.now)
+        return (await commands.authorise(point, command, patience)).state is CommandState.ACCEPTED
+
+    assert await released("A", 2)
+    becomes(device, point, FUELLING)
+    point.offline()
+    device.state = IDLE
+    device.totals[2] += 5_000
+    device.buffer = [(7, 20_000, 500, 0), (8, *OWN[1:3], 0)]
+    if is_reversed:
+        device.buffer.reverse()
+    await point.start(open_point=False)
+    assert sorted(told(point)) == [(7, "A"), (8, None)]
+    later = asyncio.get_running_loop().call_later(0.015, device.totals.update, {1: 1_127_210})
+    assert await released("B0", 1) or await released("B1", 1)
+    later.cancel()
+    await point.refresh()
+    device.totals[1] = 1_127_210
+    becomes(device, point, IDLE)
+    await until(lambda: len(sales(point)) == 3)
+    assert endings(point)[-1][0] == "zero"
