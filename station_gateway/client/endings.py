@@ -54,7 +54,7 @@ async def all_is_told(
         if not is_untold and not may_tell_more:
             break
     if beyond > 0:
-        await note_gap(key, link, outbox, nozzle, now())
+        note_gap(key, outbox, nozzle, beyond, now())
     return not is_untold
 
 

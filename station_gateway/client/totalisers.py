@@ -71,14 +71,14 @@ async def read_beyond(
     return 0
 
 
-async def note_gap(key: PointKey, link: DispenserLink, outbox: Outbox, nozzle: int, now: datetime) -> None:
-    """Note fuel that only a totaliser knows of: it is logged and counted for a person to look into.
+def note_gap(key: PointKey, outbox: Outbox, nozzle: int, beyond_milli: int, now: datetime) -> None:
+    """Note fuel that only a totaliser knows of (`read_beyond`): it is logged and counted for a person to look into.
 
-    A sale that tells of it soon finds it noted. Raises LinkError.
+    A sale that tells of it soon finds it noted.
     """
-    total, meter = await read_total(key, link, nozzle), outbox.meter(key.node, key.fp, nozzle)
-    if total is None or meter is None or meter.beyond(total) <= 0:
-        return
+    meter = outbox.meter(key.node, key.fp, nozzle)
+    assert meter is not None
+    total = meter.stands_milli + beyond_milli
     TOTALISER_GAPS.labels(key.node, key.fp, nozzle).inc()
     log.warning("point.totaliser.gap", **_place(key, nozzle, meter), read_milli=total)
     outbox.set_meter(key.node, key.fp, nozzle, meter.noted(total, now))
@@ -94,8 +94,9 @@ async def check_totals(
     for one in key.config.nozzles:
         if one.nozzle == but:
             continue
-        if await read_beyond(key, link, outbox, one.nozzle, is_settled=False) > 0:
-            await note_gap(key, link, outbox, one.nozzle, now)
+        beyond = await read_beyond(key, link, outbox, one.nozzle, is_settled=False)
+        if beyond > 0:
+            note_gap(key, outbox, one.nozzle, beyond, now)
 
 
 def _place(key: PointKey, nozzle: int, meter: Meter | None) -> dict[str, int | None]:

@@ -102,6 +102,14 @@ def becomes(device: Board, point: Point, number: int) -> None:
     point.heard(state(number))
 
 
+def again(device: Board, folder: Path, point: Point) -> Point:
+    """Return the point of a client that was restarted."""
+    point.outbox.close()
+    point = point_of(device, folder)
+    (point.opened,) = point.outbox.authorisations()
+    return point
+
+
 async def postpaid_point(device: Board, folder: Path) -> Point:
     """Return a point that is ready, and whose nozzle is released for whoever lifts it."""
     point = point_of(device, folder)

@@ -124,27 +124,6 @@ async def test_zero_transactions_are_never_a_rebuilt_orders(tmp_path: Path) -> N
     await until_told(point, [(0, "P1"), (8, None), (9, "P2")])
 
 
-@pytest.mark.feature("003-D2")
-async def test_a_totaliser_of_nothing_tells_of_no_gap(tmp_path: Path) -> None:
-    device = Board()
-    point = await ready_point(device, tmp_path)
-    point.offline()
-    device.total = device.meter(1_100_000)  # no transaction ever came
-    await point.start(open_point=False)
-    point.now = lambda: NOW + timedelta(minutes=1)
-    becomes(device, point, FUELLING)
-    device.buffer = [(7, *OWN[1:3], 0)]
-    becomes(device, point, IDLE)
-    point.heard(payable(7))
-    await until_told(point, [(7, None)])
-    await quiet(point)
-    assert (await authorise(point, "PB")).state is CommandState.ACCEPTED
-    device.total = device.meter(1_127_210)  # now the meter has counted it
-    becomes(device, point, IDLE)
-    await until(lambda: len(sales(point)) == 2)
-    assert endings(point)[-1][0] == "zero"
-
-
 class TwoNozzles(Board):
     """Two meters; transaction 7 is of nozzle 2, the others of nozzle 1."""
 

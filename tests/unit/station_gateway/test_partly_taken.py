@@ -12,9 +12,10 @@ from station_gateway.client.point import Point
 from station_gateway.client.releases import PARTLY_TAKEN
 from station_gateway.protocols.ifsf.ids import FpId
 from station_gateway.protocols.ifsf.messages import Message
-from tests.unit.station_gateway.hostile_device import AUTHORISED, IDLE, point_of
+from tests.unit.station_gateway.hostile_device import AUTHORISED, IDLE
 from tests.unit.station_gateway.lagging_device import (
     Board,
+    again,
     becomes,
     endings,
     lifted,
@@ -110,14 +111,13 @@ async def test_a_restarted_client_withdraws_what_was_partly_taken(tmp_path: Path
     assert (result.code, device.closes, device.state) == (PARTLY_TAKEN, 1, AUTHORISED)
     point.offline()
     await quiet(point)
-    point.outbox.close()
     device.wire_breaks, device.ignores = False, 2
-    again = point_of(device, tmp_path)
-    (again.opened,) = again.outbox.authorisations()
-    await again.start(open_point=False)
-    assert (result_of(again).code, again.opened.confirmed) == (PARTLY_TAKEN, False)
-    await until_told(again, [(0, "P1")])
-    assert (device.state, endings(again)) == (IDLE, [("zero", 0, "P1")])
+    point = again(device, tmp_path, point)
+    await point.start(open_point=False)
+    assert point.opened is not None
+    assert (result_of(point).code, point.opened.confirmed) == (PARTLY_TAKEN, False)
+    await until_told(point, [(0, "P1")])
+    assert (device.state, endings(point)) == (IDLE, [("zero", 0, "P1")])
 
 
 @pytest.mark.feature("003-D2")

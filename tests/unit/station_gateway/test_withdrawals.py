@@ -11,12 +11,11 @@ from station_gateway.client import main as client_main
 from station_gateway.client.config import ConfigError, parse
 from station_gateway.client.ifsf_driver import IfsfDriver
 from station_gateway.client.outbox import Outbox
-from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import ERROR_DB, ErrorCode, FpId
 from station_gateway.protocols.ifsf.messages import Message, MessageType
 from station_gateway.protocols.ifsf.numbers import encode_amount
-from tests.unit.station_gateway.hostile_device import AUTHORISED, CONTROLLER, DEVICE, FP, IDLE, point_of
-from tests.unit.station_gateway.lagging_device import Board, becomes, endings, quiet, running
+from tests.unit.station_gateway.hostile_device import AUTHORISED, CONTROLLER, DEVICE, FP, IDLE
+from tests.unit.station_gateway.lagging_device import Board, again, becomes, endings, quiet, running
 from tests.unit.station_gateway.test_config_and_provision import CONFIG
 from tests.unit.station_gateway.test_one_fuel_one_sale import fills
 from tests.unit.station_gateway.test_outbox import OPENED
@@ -24,14 +23,6 @@ from tests.unit.station_gateway.test_point import OWN, authorise, ready_point, s
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, said, state, until_told
 
 SUSPENDED_FUELLING = 9
-
-
-def again(device: Board, folder: Path, point: Point) -> Point:
-    """Return the point of a client that was restarted."""
-    point.outbox.close()
-    point = point_of(device, folder)
-    (point.opened,) = point.outbox.authorisations()
-    return point
 
 
 @pytest.mark.feature("003-D2")
