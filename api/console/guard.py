@@ -1,5 +1,6 @@
-"""Turns input that no query can carry into a plain refusal instead of a server error."""
+"""Refuses in Chinese: input that no query can carry, and forms of a page that is too old."""
 
+from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -9,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger(__name__)
+_CSRF_REFUSAL = b"CSRF token "
 
 
 class InputGuard:
@@ -40,6 +42,33 @@ class InputGuard:
                 raise
             _log.warning("console.input.refused", path=Request(scope).url.path, error=type(exc).__name__)
             await refusal(scope, receive, send)
+
+
+class ExpiredForm:
+    """Puts the framework's refusal of a form without a valid CSRF token into words that a cashier can act on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; only a 403 that is the token's is said in other words."""
+        refused: Message | None = None
+
+        async def say(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.FORBIDDEN:
+                refused = message
+                return
+            if refused is not None:
+                if message.get("body", b"").startswith(_CSRF_REFUSAL):
+                    answer = PlainTextResponse("页面已过期，请返回上一页，刷新后再提交", HTTPStatus.FORBIDDEN)
+                    await answer(scope, receive, send)
+                    return
+                await send(refused)
+                refused = None
+            await send(message)
+
+        await self.app(scope, receive, say)
 
 
 def _unusable(scope: Scope) -> bool:

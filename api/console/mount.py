@@ -12,7 +12,7 @@ from starlette_admin.i18n import I18nConfig, TimezoneConfig
 
 from api.console import labels
 from api.console.auth import ConsoleAuth
-from api.console.guard import InputGuard
+from api.console.guard import ExpiredForm, InputGuard
 from api.console.home import Home
 from api.console.ports import ConsoleDeps
 from api.console.views.money import Journals, Payments, Refunds, can_see_ledger
@@ -40,7 +40,7 @@ def mount_console(app: FastAPI, deps: ConsoleDeps) -> None:
         index_view=Home(deps),
         auth_provider=ConsoleAuth(deps, BASE_URL),
         secret_key=deps.secret_key,
-        middlewares=[Middleware(InputGuard)],
+        middlewares=[Middleware(InputGuard), Middleware(ExpiredForm)],
         i18n_config=I18nConfig(default_locale="zh", language_cookie_name=None, language_header_name=None),
         timezone_config=TimezoneConfig(
             default_timezone="Asia/Shanghai", timezone_cookie_name=None, use_user_locale_timezone=False

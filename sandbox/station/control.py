@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.station.config import ConfigError
-from sandbox.station.customer import ENDED, Customer, FillError, parse_fill
+from sandbox.station.customer import ENDED, Customer, FillError, parse_fill, whole_number
 from sandbox.station.faults import FaultError, parse_fault
 from sandbox.station.ifsf_server import NodeLink
 from sandbox.station.station import Station, UnknownPlaceError, sale_view
@@ -85,9 +85,7 @@ class Control:
         link, point, nozzle = self._place(request)
         raw = await _body(request)
         quantity = raw.get("quantity_milli")
-        if quantity is not None and not isinstance(quantity, int):
-            raise FillError("quantity_milli must be a whole number")
-        limit = None if quantity is None else quantity // 10
+        limit = None if quantity is None else whole_number("quantity_milli", quantity) // 10
         done = point.nozzle_out == nozzle and point.squeeze(limit_centi=limit)
         return self._physical(link, done, "the point is not released for this nozzle")
 

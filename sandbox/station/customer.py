@@ -18,6 +18,8 @@ from sandbox.station.meter import FREE
 
 MAX_TIMEOUT_MS = 3_600_000
 FULL_TANK_CENTI = 3000
+MAX_QUANTITY_MILLI = 10_000_000
+"""Ten thousand litres, cubic metres, kilograms or kilowatt-hours: more fits into no vehicle."""
 
 
 class FillPhase(StrEnum):
@@ -66,6 +68,15 @@ INTEGERS = (
 )
 
 
+def whole_number(name: str, value: object) -> int:
+    """Return a whole number from 0 on; a quantity is at most `MAX_QUANTITY_MILLI`. Raises FillError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise FillError(f"{name} must be a whole number from 0 on")
+    if name == "quantity_milli" and value > MAX_QUANTITY_MILLI:
+        raise FillError(f"quantity_milli must be at most {MAX_QUANTITY_MILLI}")
+    return value
+
+
 def parse_fill(raw: Mapping[str, object]) -> FillRequest:
     """JSON object to a request. Raises FillError."""
     numbers: dict[str, int] = {}
@@ -73,9 +84,7 @@ def parse_fill(raw: Mapping[str, object]) -> FillRequest:
         value = raw.get(name)
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise FillError(f"{name} must be a whole number")
-        numbers[name] = value
+        numbers[name] = whole_number(name, value)
     if not {"node", "fp", "nozzle"} <= set(numbers):
         raise FillError("node, fp and nozzle are needed")
     unknown = set(raw) - {*INTEGERS, "until_preset", "wait_for_authorise", "wait"}

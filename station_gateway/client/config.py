@@ -125,9 +125,11 @@ def _check(holds: bool, why: str) -> None:
 
 
 def load(path: Path) -> ClientConfig:
-    """Return the configuration in a JSON file. Raises ConfigError with what is wrong, or OSError."""
+    """Return the configuration in a JSON file. Raises ConfigError with what is wrong."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error}") from error
     except ValueError as error:
         raise ConfigError(f"not JSON: {error}") from error
     return parse(raw)

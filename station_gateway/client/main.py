@@ -147,12 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _configure_log()
     try:
-        config = load(options.config)
-    except (ConfigError, OSError) as error:
-        log.error("client.config.invalid", error=str(error))
-        return 2
-    try:
-        asyncio.run(run(config))
+        asyncio.run(run(load(options.config)))
     except ConfigError as error:
         log.error("client.config.invalid", error=str(error))
         return 2

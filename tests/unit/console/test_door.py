@@ -94,3 +94,12 @@ def test_a_command_needs_the_token_of_the_page(till: Till) -> None:
     query = {"name": "take_cash", "pk": till.world.orders["unpaid1"]}
     answer = till.client.post(address, params=query, data={"received_fen": "20489"})
     assert answer.status_code == 403
+    assert answer.text == "页面已过期，请返回上一页，刷新后再提交"
+
+
+def test_a_login_from_a_page_that_is_too_old_says_what_to_do(till: Till) -> None:
+    form = {"username": "cashier1", "password": "x", "csrftoken": "of another day"}
+    answer = till.client.post("/console/login", data=form)
+    assert answer.status_code == 403
+    assert "刷新" in answer.text
+    assert answer.headers["content-type"].startswith("text/plain; charset=utf-8")

@@ -33,6 +33,8 @@ def test_round_trip(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match="not JSON"):
         load(tmp_path / "c.json")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "elsewhere.json")
 
 
 @pytest.mark.parametrize(
