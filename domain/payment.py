@@ -66,6 +66,8 @@ class CloseKind(StrEnum):
     MUST_REVERSE = "must_reverse"
     """A pay-code trade: it is not closed but reversed."""
     NOT_FOUND = "not_found"
+    REFUSED = "refused"
+    """The channel said no for good and did nothing: what became of the attempt is only told by its query."""
     UNKNOWN = "unknown"
 
 

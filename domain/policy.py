@@ -31,6 +31,8 @@ CODE_QUERY_INTERVAL = timedelta(seconds=5)
 CODE_QUERY_LIMIT = timedelta(seconds=45)
 """WeChat revokes an unconfirmed pay-code trade by itself after about 45 s; then we reverse."""
 CODE_REVERSE_NOT_BEFORE = timedelta(seconds=15)
+CODE_REVERSE_LIMIT = timedelta(hours=24)
+"""How long an unconfirmed reversal is repeated; then the query alone says whether the money came (R21)."""
 NOT_FOUND_GRACE = timedelta(seconds=30)
 """A freshly created trade may be unknown to the query for so long (replication)."""
 PAYMENT_QUERY_LADDER = tuple(timedelta(seconds=s) for s in (5, 15, 30, 60, 180, 300, 600, 1800))

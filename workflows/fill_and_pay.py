@@ -180,7 +180,7 @@ class FillAndPay:
             elif not self._payments.knows(report.out_trade_no):
                 ref = await self._people.find_attempt(report.out_trade_no)
                 if ref is not None:
-                    await self._payments.look(ref)
+                    await self._payments.look_reported(ref)
 
     async def _authorise_dispenser(self) -> None:
         """Release the dispenser; its sale may overtake the answer, and no answer is not a refusal."""

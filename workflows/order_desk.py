@@ -68,6 +68,15 @@ class Describe(Protocol):
         ...
 
 
+async def in_history() -> None:
+    """Wait until the command that is being handled stands in the run's history, before it changes anything.
+
+    Temporal has an update in memory only until the task that took it is completed. Were that lost with the server after
+    a local activity had committed what a person decided, the run would know nothing of it for ever. A timer ends the task.
+    """
+    await workflow.sleep(timedelta(milliseconds=1), summary="指令入档")
+
+
 class OrderStuckError(RuntimeError):
     """A transaction was refused for good: a defect in code or data, which somebody has to mend."""
 

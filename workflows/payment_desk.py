@@ -68,6 +68,7 @@ class PaymentDesk:
         self.open: dict[str, Attempt] = {}
         self._refused_codes: dict[str, Attempt] = {}
         self._posted: set[str] = set()
+        self._reported: set[str] = set()
         self.not_kept: dict[str, PostVerdict] = {}
         """Money that the order does not keep, and what it is instead."""
         self.cancelling = False
@@ -146,6 +147,24 @@ class PaymentDesk:
             await self._take(ref, outcome)
         return outcome
 
+    async def look_reported(self, ref: AttemptRef) -> None:
+        """Ask about an attempt that its channel reported; nobody asks again later about one that is not open any more.
+
+        So that one is asked about until the channel answers, beside the main line.
+        """
+        outcome = await self.look(ref)
+        if outcome.kind is OutcomeKind.UNKNOWN and ref.out_trade_no not in {*self.open, *self._reported}:
+            self._reported.add(ref.out_trade_no)
+            self._background.start(self._look_until_known(ref))
+
+    async def _look_until_known(self, ref: AttemptRef) -> None:
+        outcome, looks = _unknown(ref), 0
+        while outcome.kind is OutcomeKind.UNKNOWN:
+            await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, looks))
+            looks += 1
+            outcome = await self.look(ref)
+        self._reported.discard(ref.out_trade_no)
+
     async def look_at_due(self) -> None:
         """Ask about every attempt whose time has come; one that nobody can pay any more is closed instead."""
         for attempt in list(self.open.values()):
@@ -171,18 +190,30 @@ class PaymentDesk:
     async def _shut(self, attempt: Attempt) -> Shut:
         ref = attempt.ref
         closed = await self._close(ref)
-        if closed.kind is CloseKind.MUST_REVERSE:
-            closed = await self._reverse(ref)
+        is_reversed = closed.kind is CloseKind.MUST_REVERSE
+        if is_reversed:
+            closed = await self._reverse(attempt)
         gone = closed.kind is CloseKind.NOT_FOUND and later(attempt.placed_at + policy.NOT_FOUND_GRACE)
         if closed.kind is CloseKind.CLOSED or gone:
             await self._closed(ref, closed)
             return Shut.CLOSED
-        if closed.kind is CloseKind.ALREADY_PAID:
-            outcome = await self._look(ref)
-            if outcome.kind is OutcomeKind.SUCCEEDED:
-                return Shut.PAID
-            if outcome.kind is OutcomeKind.FAILED:
-                return Shut.CLOSED
+        return await self._ask_instead(attempt, may_pay_back=is_reversed and closed.kind is CloseKind.UNKNOWN)
+
+    async def _ask_instead(self, attempt: Attempt, *, may_pay_back: bool) -> Shut:
+        """Ask about an attempt whose end was not confirmed: it was paid, or the channel has ended it by itself.
+
+        A reversal without an answer may still pay the money back: until one is answered, success is not believed.
+        """
+        ref = attempt.ref
+        outcome = await self._call(PaymentActivities.query_payment, ref)
+        if outcome.kind is OutcomeKind.FAILED:
+            await self._take(ref, outcome)
+            return Shut.CLOSED
+        if outcome.kind is OutcomeKind.SUCCEEDED and not may_pay_back:
+            is_code = ref.method is PayMethod.WECHAT_CODE
+            is_late = is_code and later(attempt.begun_at + policy.CODE_QUERY_LIMIT)
+            await self._take(ref, outcome, is_late=is_late)
+            return Shut.PAID
         return Shut.UNSURE
 
     async def shut_all(self) -> Shut:
@@ -209,8 +240,11 @@ class PaymentDesk:
                 ladder = policy.PAYMENT_QUERY_LADDER
                 await workflow.sleep(policy.step(ladder, rounds - 1))
 
-    async def _take(self, ref: AttemptRef, outcome: PaymentOutcome) -> None:
-        """Act on a definite outcome; a QR code is kept for the screens that draw it, anything else changes nothing."""
+    async def _take(self, ref: AttemptRef, outcome: PaymentOutcome, *, is_late: bool = False) -> None:
+        """Act on a definite outcome; a QR code is kept for the screens that draw it, anything else changes nothing.
+
+        Money that came too late (`is_late`) releases no pump: it pays fuel that has flowed, or goes back.
+        """
         if outcome.kind is OutcomeKind.PENDING and ref.method is PayMethod.WECHAT_NATIVE:
             await self._desk.record_attempt(outcome)
         elif outcome.kind is OutcomeKind.FAILED:
@@ -220,7 +254,7 @@ class PaymentDesk:
             self.open.pop(ref.out_trade_no, None)
             again = self.knows(ref.out_trade_no)
             self._posted.add(ref.out_trade_no)
-            posted = await self._desk.post_payment(outcome, cancelled=self.cancelling)
+            posted = await self._desk.post_payment(outcome, cancelled=self.cancelling or is_late)
             if posted.verdict is not PostVerdict.ACCEPTED:
                 self.not_kept[ref.out_trade_no] = posted.verdict
             if posted.refund is not None:
@@ -247,7 +281,7 @@ class PaymentDesk:
             if outcome.kind is OutcomeKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE):
                 break
         tries = 0
-        while not await self._reversed(attempt):
+        while await self.shut(attempt) is Shut.UNSURE:
             tries += 1
             if tries >= _ATTENTION_AFTER_TRIES:
                 await self._desk.flag(_REVERSE_UNCONFIRMED)
@@ -255,23 +289,11 @@ class PaymentDesk:
             await workflow.sleep(policy.step(ladder, tries - 1))
         await self._desk.unflag(_REVERSE_UNCONFIRMED)
 
-    async def _reversed(self, attempt: Attempt) -> bool:
-        """Reverse an open pay code; return whether nothing is left to do."""
-        ref = attempt.ref
-        async with attempt.lock:
-            if ref.out_trade_no not in self.open:
-                return True
-            closed = await self._reverse(ref)
-            if closed.kind not in (CloseKind.CLOSED, CloseKind.NOT_FOUND):
-                return False
-            await self._closed(ref, closed)
-            return True
-
     async def _bury_code(self, attempt: Attempt) -> None:
         """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3).
 
         WeChat takes no reversal in the first 15 seconds. Money that came all the same is in the books by then and
-        stays there: reversing it would pay it back behind them.
+        stays there: reversing it would pay it back behind them. A reversal that is refused leaves the query.
         """
         early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
         await workflow.sleep(max(early, timedelta(0)))
@@ -279,7 +301,9 @@ class PaymentDesk:
             async with attempt.lock:
                 if self.knows(attempt.ref.out_trade_no):
                     return
-                closed = await self._reverse(attempt.ref)
+                closed = await self._reverse(attempt)
+                if closed.kind is CloseKind.REFUSED:
+                    await self._look(attempt.ref)
             if closed.kind is not CloseKind.UNKNOWN:
                 return
             await workflow.sleep(pause)
@@ -289,8 +313,12 @@ class PaymentDesk:
             return CloseOutcome(kind=CloseKind.MUST_REVERSE, out_trade_no=ref.out_trade_no)
         return await self._end_call(PaymentActivities.close_payment, ref)
 
-    async def _reverse(self, ref: AttemptRef) -> CloseOutcome:
-        return await self._end_call(PaymentActivities.reverse_payment, ref)
+    async def _reverse(self, attempt: Attempt) -> CloseOutcome:
+        """Reverse a pay code; no longer after a day, when only the query and a person can tell what became of it (R21)."""
+        if later(attempt.begun_at + policy.CODE_REVERSE_LIMIT):
+            number = attempt.ref.out_trade_no
+            return CloseOutcome(kind=CloseKind.REFUSED, out_trade_no=number, code="TOO_LATE")
+        return await self._end_call(PaymentActivities.reverse_payment, attempt.ref)
 
     async def _call(
         self, method: Callable[[Any, AttemptRef], PaymentOutcome], ref: AttemptRef

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
-from workflows.order_desk import Background, CommandCount, OrderDesk
+from workflows.order_desk import Background, CommandCount, OrderDesk, in_history
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
@@ -158,7 +158,7 @@ class PersonDesk:
         One cashier at a time: the second one is told before taking the customer's money, not after.
         """
         self.commands.add(till_of(command))
-        await self._opened()
+        await self._taken()
         async with self._till:
             return await self._take_cash(command)
 
@@ -182,7 +182,7 @@ class PersonDesk:
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
         """End the order with a reason: before money by closing, before fuel by withdrawing the release."""
         self.commands.add(command.actor)
-        await self._opened()
+        await self._taken()
         if not command.reason.strip():
             return self._no("REASON_MISSING", "请填写取消原因")
         status = self._desk.order.status
@@ -237,7 +237,7 @@ class PersonDesk:
     async def resolve(self, command: ResolveCommand) -> CommandAnswer:
         """Carry out a person's decision where the order really waits for it."""
         self.commands.add(command.actor)
-        await self._opened()
+        await self._taken()
         if objection := self._desk.objection(command):
             return self._refunds.with_handed_back(command, objection)
         match command.action:
@@ -315,6 +315,11 @@ class PersonDesk:
         await workflow.wait_condition(lambda: self._desk.view is not None or bool(self._desk.unopened))
         if self._desk.view is None:
             raise ApplicationError(self._desk.unopened, type="NOT_OPEN", non_retryable=True)
+
+    async def _taken(self) -> None:
+        """Wait until the order is open and a person's command cannot be lost any more. Raises ApplicationError."""
+        await self._opened()
+        await in_history()
 
     def _fuel_flowed(self) -> CommandAnswer:
         """Refuse a cancel: the sale is here and only waits to be settled, or for a person to decide its amount."""

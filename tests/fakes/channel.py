@@ -154,7 +154,9 @@ class FakeChannel:
     def reverse(self, ref: AttemptRef) -> CloseOutcome:
         """Reverse a code trade; money that it took goes back."""
         with self._lock:
-            self._scripted("reverse", ref.out_trade_no)
+            scripted = self._scripted("reverse", ref.out_trade_no)
+            if isinstance(scripted, CloseOutcome):
+                return replace(scripted, out_trade_no=ref.out_trade_no)
             trade = self.trades.get(ref.out_trade_no)
             if trade is not None:
                 trade.state = "REVOKED"

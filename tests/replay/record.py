@@ -11,14 +11,16 @@ import re
 import socket
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from tests.environments import start_dev_server, start_time_skipping
 from tests.replay import fingerprints
-from tests.replay.scenarios import REAL_TIME, SKIPPING, Recorded, finish
+from tests.replay.scenarios import REAL_TIME, SKIPPING, Recorded
 from tests.workflows.harness import running
 from workers.embedded.postgres import EmbeddedPostgres, run_migrations
 from workers.embedded.process import Child, wait_until
@@ -43,12 +45,24 @@ async def _keep(name: str, handle: Recorded) -> None:
     print(f"{name}: {len(history.events)} events")
 
 
+async def _finish(handle: Recorded, env: WorkflowEnvironment) -> None:
+    """Wait until a recorded run has ended, letting time pass where it can be skipped."""
+    if not env.supports_time_skipping_v1:
+        await asyncio.wait_for(handle.result(), 30)
+        return
+    for _ in range(300):
+        if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
+            return
+        await env.sleep(timedelta(seconds=7))
+    raise AssertionError(f"{handle.id} did not end")
+
+
 async def _record_real_time(env: WorkflowEnvironment, database_url: str) -> None:
     async with running(env.client, database_url) as harness:
         for scenario in REAL_TIME:
             harness.fresh()
             handle = await scenario(harness)
-            await finish(handle, env)
+            await _finish(handle, env)
             await _keep(scenario.__name__, handle)
             await harness.end_all()
 
@@ -58,7 +72,7 @@ async def _record_skipping(env: WorkflowEnvironment, database_url: str) -> None:
         for scenario in SKIPPING:
             harness.fresh()
             handle = await scenario(harness, env)
-            await finish(handle, env)
+            await _finish(handle, env)
             await _keep(scenario.__name__, handle)
             await harness.end_all()
 

@@ -1,11 +1,10 @@
 """One scenario a path through the workflows; `record.py` keeps the history of each, `test_replay.py` replays it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.fill import ResolveAction
@@ -301,6 +300,17 @@ async def code_reversed(h: Harness, env: WorkflowEnvironment) -> Recorded:
     return handle
 
 
+async def code_not_reversible(h: Harness, env: WorkflowEnvironment) -> Recorded:
+    refused = CloseOutcome(kind=CloseKind.REFUSED, out_trade_no="", code="NO_AUTH")
+    h.channel.script["reverse"] = [refused] * 100
+    sale = h.sale()
+    handle = await h.start_sale(sale)
+    await h.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code="130000000000000010")
+    await env.sleep(policy.CODE_QUERY_LIMIT + timedelta(seconds=15))
+    h.channel.customer_pays(ids.out_trade_no(ids.order_no_of_sale(sale.natural_key), 1))
+    return handle
+
+
 async def forgotten_sale(h: Harness, env: WorkflowEnvironment) -> Recorded:
     sale = h.sale()
     handle = await h.start_sale(sale)
@@ -378,6 +388,7 @@ SKIPPING: tuple[Skipping, ...] = (
     paid_at_expiry,
     paid_too_late,
     code_reversed,
+    code_not_reversible,
     forgotten_sale,
     fill_not_reported,
     prepaid_nothing_dispensed,
@@ -386,15 +397,3 @@ SKIPPING: tuple[Skipping, ...] = (
     postpaid_place_unknown,
 )
 NAMES = tuple(one.__name__ for one in (*REAL_TIME, *SKIPPING))
-
-
-async def finish(handle: Recorded, env: WorkflowEnvironment) -> None:
-    """Wait until a recorded run has ended, letting time pass where it can be skipped."""
-    if not env.supports_time_skipping_v1:
-        await asyncio.wait_for(handle.result(), 30)
-        return
-    for _ in range(300):
-        if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
-            return
-        await env.sleep(timedelta(seconds=7))
-    raise AssertionError(f"{handle.id} did not end")

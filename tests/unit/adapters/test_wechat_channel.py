@@ -123,6 +123,8 @@ class TestPayCode:
             ("ORDER_NOT_EXIST", CloseKind.NOT_FOUND),
             ("SYSTEM_ERROR", CloseKind.UNKNOWN),
             ("TRADE_ERROR", CloseKind.UNKNOWN),
+            ("NO_AUTH", CloseKind.REFUSED),
+            ("INVALID_REQUEST", CloseKind.REFUSED),
         ],
     )
     def test_reverse(self, wechat: TinyWeChat, answer: Any, kind: CloseKind) -> None:

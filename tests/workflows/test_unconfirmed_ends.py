@@ -1,0 +1,145 @@
+"""A close or a reversal that the channel does not confirm: the query says what became of the attempt, and is asked."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from contracts.payment import CloseOutcome, PaymentOutcome
+from domain import ids, policy
+from domain.payment import CloseKind, OutcomeKind, PayMethod
+from tests.workflows.harness import Handle, Harness
+
+ASKS_THE_CUSTOMER = "134567890123450010"
+HAS_NO_MONEY = "134567890123450001"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds become tenths of them."""
+    monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(milliseconds=200))
+    monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=1))
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(milliseconds=300))
+    monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(milliseconds=300),) * 4)
+
+
+def reverses_never(harness: Harness, kind: CloseKind) -> None:
+    """Let every reversal end like this; nothing happens to the trade."""
+    harness.channel.script["reverse"] = [CloseOutcome(kind=kind, out_trade_no="", code="NO_AUTH")] * 1_000
+
+
+async def unpaid_sale(harness: Harness) -> tuple[str, Handle]:
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    return order_no, handle
+
+
+async def unconfirmed_code(harness: Harness) -> tuple[str, Handle]:
+    """A sale with a pay code that nobody confirms, nor its reversal."""
+    order_no, handle = await unpaid_sale(harness)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    await harness.until(order_no, "unpaid", needs="code_reverse_unconfirmed")
+    assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
+    return order_no, handle
+
+
+@pytest.mark.feature("000-3")
+@pytest.mark.parametrize("kind", [CloseKind.REFUSED, CloseKind.UNKNOWN])
+async def test_a_code_that_the_channel_revoked_by_itself_frees_the_counter(
+    harness: Harness, kind: CloseKind
+) -> None:
+    reverses_never(harness, kind)
+    order_no, handle = await unconfirmed_code(harness)
+    harness.channel.trades[ids.out_trade_no(order_no, 1)].state = "REVOKED"
+    await harness.until(order_no, "unpaid", needs="")
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_money_of_a_code_that_may_not_be_reversed_pays_the_sale(harness: Harness) -> None:
+    reverses_never(harness, CloseKind.REFUSED)
+    order_no, handle = await unconfirmed_code(harness)
+    harness.channel.customer_pays(ids.out_trade_no(order_no, 1))
+    await harness.until(order_no, "completed", needs="")
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_success_is_not_believed_while_a_reversal_may_pay_it_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reverses_never(harness, CloseKind.UNKNOWN)
+    order_no, handle = await unconfirmed_code(harness)
+    harness.channel.customer_pays(ids.out_trade_no(order_no, 1))
+    assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
+    assert harness.order(order_no)["paid_fen"] == 0
+    monkeypatch.setattr(policy, "CODE_REVERSE_LIMIT", timedelta(0))
+    await harness.until(order_no, "completed", needs="")
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_code_paid_too_late_releases_no_pump(harness: Harness) -> None:
+    reverses_never(harness, CloseKind.REFUSED)
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    await harness.until(request.order_no, "awaiting_payment", needs="code_reverse_unconfirmed")
+    harness.channel.customer_pays(ids.out_trade_no(request.order_no, 2))
+    assert (await handle.result()).status == "refunded"
+    assert not harness.stations.authorised
+    assert harness.channel.net_of(request.order_no) == 0
+    harness.assert_money_closed(request.order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_refused_code_that_captured_and_may_not_be_reversed_is_found(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reverses_never(harness, CloseKind.REFUSED)
+    order_no, handle = await unpaid_sale(harness)
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=HAS_NO_MONEY)
+    harness.channel.trades[ids.out_trade_no(order_no, 1)].state = "SUCCESS"
+    await handle.result()
+    assert harness.order(order_no)["status"] == "completed"
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("N17")
+async def test_money_behind_an_unconfirmed_close_is_found(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "PAYMENT_WINDOW", timedelta(seconds=1))
+    monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(minutes=5),))
+    unconfirmed = CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no="", code="SYSTEM_ERROR")
+    harness.channel.script["close"] = [unconfirmed] * 100
+    request = harness.start_request()
+    await harness.start(request)
+    harness.channel.customer_pays(ids.out_trade_no(request.order_no, 1))
+    await harness.until(request.order_no, "authorised")
+    assert harness.order(request.order_no)["paid_fen"] == 20_000
+
+
+@pytest.mark.feature("N17")
+async def test_a_report_about_a_failed_attempt_is_followed_until_the_channel_answers(
+    harness: Harness,
+) -> None:
+    order_no, handle = await unpaid_sale(harness)
+    refused = PaymentOutcome(kind=OutcomeKind.FAILED, out_trade_no="", code="TRADE_ERROR", signed=True)
+    harness.channel.script["create"] = [refused]
+    await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.customer_pays(number)
+    away = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="TIMEOUT")
+    harness.channel.script["query"] = [away, away, away]
+    await asyncio.gather(*(harness.report(handle, number) for _ in range(2)))
+    await handle.result()
+    assert harness.order(order_no)["status"] == "completed"
+    harness.assert_money_closed(order_no)
