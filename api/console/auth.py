@@ -1,11 +1,13 @@
-"""Ties the door to the admin's login page, and keeps the session cookie."""
+"""Ties the door to the admin's login page, keeps the session cookie, and answers calls after a session's end."""
 
 import anyio.to_thread
 from sqlalchemy.exc import OperationalError
+from starlette.middleware import Middleware
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.status import HTTP_303_SEE_OTHER
-from starlette_admin.auth import AuthProvider
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.status import HTTP_303_SEE_OTHER, HTTP_400_BAD_REQUEST
+from starlette_admin.auth import AuthMiddleware, AuthProvider
 from starlette_admin.exceptions import LoginFailed
 from starlette_admin.helpers import index_url, safe_redirect_url
 
@@ -17,6 +19,9 @@ COOKIE = "jiazhu_console"
 REFUSED_ZH = "登录名或密码不正确，或账号已被锁定。连续输错 5 次将锁定 15 分钟。"
 TOO_FAST_ZH = "尝试次数过多，请稍后再试。"
 BUSY_ZH = "系统繁忙，请稍后再试。"
+ENDED_ZH = "登录已失效，操作没有执行，请重新登录。"
+_FROM_SCRIPT = "X-CSRFToken"
+"""The framework's scripts send the token in this header, its forms in a field."""
 
 
 class ConsoleAuth(AuthProvider):
@@ -75,4 +80,24 @@ class ConsoleAuth(AuthProvider):
             await anyio.to_thread.run_sync(self._door.leave, token, self._deps.clock())
         answer = RedirectResponse(index_url(request), status_code=HTTP_303_SEE_OTHER)
         answer.delete_cookie(COOKIE, path=self._base_url)
+        return answer
+
+    def get_middleware(self) -> Middleware:
+        """Return the login check of every request."""
+        return Middleware(LoginCheck, provider=self)
+
+
+class LoginCheck(AuthMiddleware):
+    """Sends pages to the login, and tells scripts that nothing was done.
+
+    A script follows the redirect of an action, finds a page where it expects words, and shows nothing: a cashier
+    could believe that the cash was recorded. The words of a 400 are shown.
+    """
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Return the framework's answer, but to a script of a page whose session has ended."""
+        answer: Response = await super().dispatch(request, call_next)
+        turned_away = request.state.is_anonymous and answer.status_code == HTTP_303_SEE_OTHER
+        if turned_away and _FROM_SCRIPT in request.headers:
+            return JSONResponse({"msg": ENDED_ZH}, HTTP_400_BAD_REQUEST)
         return answer

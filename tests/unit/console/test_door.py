@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
-from api.console.auth import REFUSED_ZH
+from api.console.auth import ENDED_ZH, REFUSED_ZH
 from api.console.door import LOCK_FOR, MAX_FAILURES, SESSION_FOR
 from db.tables.identity import Session as StoredSession
 from db.tables.identity import Staff
+from tests.unit.console.commands import FakeCommands
 from tests.unit.console.till import Till
 from tests.unit.console.world import PASSWORD
 
@@ -21,7 +22,10 @@ def test_nothing_is_shown_without_a_login(till: Till) -> None:
         assert "/console/login" in answer.headers["location"]
     token_page = till.client.get("/console/login")
     assert "员工登录" in token_page.text
-    assert till.act("unpaid", "take_cash", "unpaid1", received_fen="20489").status_code == 303
+    form = {"csrftoken": till.token}
+    assert (
+        till.client.post("/console/_api/order/action", data=form, follow_redirects=False).status_code == 303
+    )
 
 
 def test_the_session_cookie_is_kept_from_scripts_and_other_sites(till: Till, engine: Engine) -> None:
@@ -77,6 +81,18 @@ def test_dismissal_and_time_end_a_session(till: Till, engine: Engine) -> None:
     till.login("manager1")
     till.now += SESSION_FOR + timedelta(seconds=1)
     assert till.page("/").status_code == 303
+
+
+@pytest.mark.parametrize("deed", ["take_cash", "cancel", "resolve"])
+def test_an_action_after_the_session_ended_says_that_nothing_was_done(
+    till: Till, commands: FakeCommands, deed: str
+) -> None:
+    till.login("cashier1")
+    till.now += SESSION_FOR + timedelta(seconds=1)
+    answer = till.act("unpaid", deed, "unpaid1", received_fen="20489", reason="重复下单")
+    assert answer.status_code == 400, "the page's script shows the words of a 400 only"
+    assert answer.json() == {"msg": ENDED_ZH}
+    assert commands.told == []
 
 
 def test_logout_ends_the_session_at_the_server(till: Till) -> None:
