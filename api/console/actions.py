@@ -12,6 +12,7 @@ from starlette_admin.exceptions import ActionFailed
 from api.approval import Approver, needs_approval
 from api.commands import CHANNEL_NEEDS
 from api.console.labels import ATTENTION, RESOLVE, amount_with_unit, money_text
+from api.console.names import Names, name_in
 from api.console.person import person_of
 from api.schemas.common import MOST_REFUNDS, REFUND_NO_PATTERN
 from contracts.fill import CommandAnswer, ResolveAction
@@ -83,19 +84,28 @@ def due_fen(order: FuelOrder) -> int:
     return order.charge_fen if order.mode == FillMode.POSTPAID else order.preset_fen
 
 
+def _which(request: Request, order: FuelOrder) -> Markup:
+    """Return the top of a form: of two sales that wait side by side, which one it is about."""
+    names: Names = request.state.names
+    return Markup(
+        """<div class="text-center mt-2" data-jz="which"><div class="fs-2 fw-bold">{nozzle}</div>
+        <div class="font-monospace text-secondary small">{order_no}</div></div>"""
+    ).format(nozzle=name_in(names, "nozzle", order.nozzle_id), order_no=order.order_no)
+
+
 def cash_form(request: Request, order: FuelOrder) -> str:
     """Return the form that shows the amount to take; the shown amount is sent along and must still be due."""
     due = due_fen(order)
     filled = amount_with_unit(order.quantity_milli, order.unit) if order.quantity_milli else "预付订单"
     return Markup(
-        """<form onsubmit="return false" class="text-center">
+        """<form onsubmit="return false" class="text-center">{which}
         <div class="text-secondary mt-2">{filled}</div>
         <div class="jz-due" data-jz="due">{due}</div>
         <input type="hidden" name="received_fen" value="{fen}">
         <label class="form-label text-start mt-3">收到现金（元，可选，用于计算找零）</label>
         <input class="form-control" inputmode="decimal" autocomplete="off" data-jz-tendered="{fen}">
         <div class="mt-2 fs-3" data-jz="change"></div></form>"""
-    ).format(filled=filled, due=money_text(due), fen=due)
+    ).format(which=_which(request, order), filled=filled, due=money_text(due), fen=due)
 
 
 def cancel_form(request: Request, order: FuelOrder) -> str:
@@ -103,10 +113,15 @@ def cancel_form(request: Request, order: FuelOrder) -> str:
     alone = not needs_approval(person_of(request).role, order.status)
     options = Markup("").join(Markup('<option value="{0}">').format(reason) for reason in CANCEL_REASONS)
     return Markup(
-        """<form onsubmit="return false"><label class="form-label mt-3">取消原因（必填）</label>
+        """<form onsubmit="return false">{which}<label class="form-label mt-3">取消原因（必填）</label>
         <input class="form-control" name="reason" list="jz-reasons" required minlength="2" maxlength="{max}"
         autocomplete="off" placeholder="选择或填写原因"><datalist id="jz-reasons">{options}</datalist>{approver}</form>"""
-    ).format(max=MAX_WORDS, options=options, approver=Markup("") if alone else _APPROVER_FIELDS)
+    ).format(
+        which=_which(request, order),
+        max=MAX_WORDS,
+        options=options,
+        approver=Markup("") if alone else _APPROVER_FIELDS,
+    )
 
 
 def resolve_form(request: Request, order: FuelOrder) -> str:
@@ -119,7 +134,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
     )
     amount = _AMOUNT_FIELD if ResolveAction.CHARGE_AMOUNT in fitting else Markup("")
     return Markup(
-        """<form onsubmit="return false"><div class="mt-2 fs-3" data-jz="what">{what}</div>{first_look}
+        """<form onsubmit="return false">{which}<div class="mt-2 fs-3" data-jz="what">{what}</div>{first_look}
         <input type="hidden" name="need" value="{need}"><input type="hidden" name="refunds" value="{refunds}">
         <label class="form-label mt-3">处理方式</label>
         <select class="form-select" name="action" required>{first}{choices}</select>{amount}
@@ -127,6 +142,7 @@ def resolve_form(request: Request, order: FuelOrder) -> str:
         <textarea class="form-control" name="note" rows="3" required minlength="2" maxlength="{max}"></textarea>
         </form>"""
     ).format(
+        which=_which(request, order),
         what=what_to_decide(request, order),
         first_look=_LOOK_FIRST if need in CHANNEL_NEEDS and _A.CASH_RETURNED in fitting else "",
         need=need,

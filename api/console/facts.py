@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from api.console import labels
 from api.console.labels import amount_with_unit, money_text, price_text, time_text
-from api.console.names import Names
+from api.console.names import Names, name_in
 from api.console.story import Story
 from db.tables.order import FuelOrder
 
@@ -41,18 +41,14 @@ def facts_of(order: FuelOrder, story: Story, names: Names, mask: Callable[[str],
     return [(title, [(label, text) for label, text in lines if text]) for title, lines in groups]
 
 
-def _name(names: Names, table: str, number: int | None) -> str:
-    return names.get(table, {}).get(number, f"#{number}") if number is not None else ""
-
-
 def _fuel(order: FuelOrder, names: Names) -> list[tuple[str, str]]:
     return [
-        ("油站", _name(names, "station", order.station_id)),
+        ("油站", name_in(names, "station", order.station_id)),
         (
             "油枪",
-            f"{_name(names, 'nozzle', order.nozzle_id)}（加注点 {_name(names, 'point', order.fuelling_point_id)}）",
+            f"{name_in(names, 'nozzle', order.nozzle_id)}（加注点 {name_in(names, 'point', order.fuelling_point_id)}）",
         ),
-        ("油品", _name(names, "product", order.product_id)),
+        ("油品", name_in(names, "product", order.product_id)),
         ("方式", labels.MODE.get(order.mode, order.mode)),
         ("单价", price_text(order.price_fen_per_unit, order.unit)),
         ("加注量", amount_with_unit(order.quantity_milli, order.unit)),
@@ -76,7 +72,7 @@ def _people(
     phone = mask(story.phone_cipher) if mask is not None and story.phone_cipher else ""
     return [
         ("司机", f"司机 #{order.driver_id} {phone}".strip() if order.driver_id else ""),
-        ("收银员", _name(names, "staff", order.cashier_id)),
+        ("收银员", name_in(names, "staff", order.cashier_id)),
         ("终端", f"终端 #{order.terminal_id}" if order.terminal_id else ""),
         ("小票号", story.receipt_no),
         ("下单时间", time_text(order.created_at)),

@@ -17,6 +17,11 @@ def _ids(rows: Iterable[Any], attribute: str) -> set[int]:
     return {value for row in rows if (value := getattr(row, attribute, None)) is not None}
 
 
+def name_in(names: Names, table: str, number: int | None) -> str:
+    """Return the name behind an id, the number when it was not looked up; empty without an id."""
+    return names.get(table, {}).get(number, f"#{number}") if number is not None else ""
+
+
 def look_up(db: Session, rows: Sequence[Any]) -> Names:
     """Return names by table and id for every id that the rows carry."""
     found: Names = {}

@@ -140,3 +140,26 @@ def test_words_for_every_decision_and_flag() -> None:
 def test_units_and_times() -> None:
     assert amount_with_unit(12_345, "kg") == "12.345 公斤"
     assert time_text(NOW + timedelta(hours=10)) == "2026-03-03 00:30:00"
+
+
+@pytest.mark.parametrize(
+    ("view", "deed", "orders"),
+    [
+        ("unpaid", "take_cash", {"unpaid1": "1 号枪", "unpaid1b": "2 号枪"}),
+        ("unpaid", "cancel", {"unpaid1": "1 号枪", "unpaid1b": "2 号枪"}),
+        ("attention", "resolve", {"flagged": "2 号枪"}),
+    ],
+)
+def test_a_form_names_the_nozzle_and_the_order(
+    till: Till, view: str, deed: str, orders: dict[str, str]
+) -> None:
+    till.login("cashier1")
+    page = till.page(f"/{view}/list").text
+    for order, nozzle in orders.items():
+        row = page.partition(f'data-sa-pk="{till.world.orders[order]}"')[2].partition("</tr>")[0]
+        form = unescape(row.partition(f'data-sa-name="{deed}"')[0].rpartition("data-sa-form=")[2])
+        which = form.partition('data-jz="which"')[2].partition("<label")[0]
+        assert f">{nozzle}<" in which
+        assert f">{till.world.orders[order]}<" in which
+    detail = till.page("/order/detail", pk=till.world.orders[next(iter(orders))]).text
+    assert "&#34;which&#34;" in detail
