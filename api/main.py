@@ -149,7 +149,7 @@ async def build(settings: Settings) -> FastAPI:
     console = ConsoleLink(
         secret_key=_secret(settings.console_secret),
         cipher=cipher,
-        temporal_ui_url=settings.temporal_ui_url,
+        temporal_ui_url=settings.temporal_ui_url or "",
         temporal_namespace=settings.temporal_namespace,
         sandbox=settings.sandbox,
         secure_cookies=settings.public_base_url.startswith("https://"),

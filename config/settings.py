@@ -2,25 +2,36 @@
 
 `DATABASE_URL` and `TEMPORAL_*` keep their well-known names, everything else starts with `JIAZHU_`. A process
 loads what it needs by its role: `load(Role.API)` refuses to start with one message that names every missing
-variable. Keys are text so that one variable carries a whole ring:
+variable, or what is wrong with each malformed one. Keys are text so that one variable carries a whole ring:
 `JIAZHU_CODEC_KEYS=2026b:<base64>,2026a:<base64>`, the first one current, the others only for reading
 (rotation).
 """
 
 import base64
 import binascii
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "JIAZHU_"
 _KEY_BYTES: Final = 32
+_POSTGRESQL: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
-class SettingsError(RuntimeError):
+class SettingsError(ValueError):
     """The environment does not hold what this process needs. The message is for the person who starts it."""
 
 
@@ -38,14 +49,15 @@ def _bare(name: str) -> AliasChoices:
     return AliasChoices(name, name.lower())
 
 
-def _empty_to_none(value: object) -> object:
-    """An empty variable means "not set": compose files pass `${NAME:-}`."""
-    return None if value == "" else value
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
-OptionalPath = Annotated[Path | None, BeforeValidator(_empty_to_none)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_to_none)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_to_none)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0: any free one."""
+AtOnce = Annotated[int, Field(ge=1, le=10_000)]
+Address = Annotated[str, Field(pattern=r"^https?://[^/\s]")]
 
 
 class Settings(BaseSettings):
@@ -55,83 +67,109 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
-    database_url: OptionalSecret = Field(default=None, validation_alias=_bare("DATABASE_URL"))
-    database_pool_size: int = 10
+    database_url: SecretStr | None = Field(default=None, validation_alias=_bare("DATABASE_URL"))
+    database_pool_size: AtOnce = 10
 
     temporal_address: str = Field(default="127.0.0.1:7233", validation_alias=_bare("TEMPORAL_ADDRESS"))
     temporal_namespace: str = Field(default="default", validation_alias=_bare("TEMPORAL_NAMESPACE"))
-    temporal_ui_url: str = "http://127.0.0.1:8233"
-    temporal_connect_timeout_s: int = 30
+    temporal_ui_url: Address | None = "http://127.0.0.1:8233"
+    temporal_connect_timeout_s: int = Field(default=30, ge=1)
     temporal_tls: bool = False
-    temporal_tls_ca_path: OptionalPath = None
-    temporal_tls_cert_path: OptionalPath = None
-    temporal_tls_key_path: OptionalPath = None
+    temporal_tls_ca_path: Path | None = None
+    temporal_tls_cert_path: Path | None = None
+    temporal_tls_key_path: Path | None = None
 
-    codec_keys: OptionalSecret = None
+    codec_keys: SecretStr | None = None
     codec_host: str = "127.0.0.1"
-    codec_port: int = 8088
-    codec_token: OptionalSecret = None
+    codec_port: Port = 8088
+    codec_token: SecretStr | None = None
     """When set, the codec server asks for it as a bearer token."""
 
-    data_keys: OptionalSecret = None
-    index_key: OptionalSecret = None
+    data_keys: SecretStr | None = None
+    index_key: SecretStr | None = None
     """Base64, 32 bytes: the root key of the blind indexes."""
-    jwt_secret: OptionalSecret = None
-    console_secret: OptionalSecret = None
-    nozzle_code_key: OptionalSecret = None
+    jwt_secret: SecretStr | None = None
+    console_secret: SecretStr | None = None
+    nozzle_code_key: SecretStr | None = None
     """Base64, 32 bytes: signs the QR codes on the nozzles."""
 
     api_host: str = "127.0.0.1"
-    api_port: int = 8000
-    public_base_url: str = "http://127.0.0.1:8000"
+    api_port: Port = 8000
+    public_base_url: Address = "http://127.0.0.1:8000"
 
-    wechat_base_url: str = "https://api.mch.weixin.qq.com"
-    wechat_standby_base_url: OptionalText = "https://api2.mch.weixin.qq.com"
-    wechat_miniapp_base_url: str = "https://api.weixin.qq.com"
-    wechat_notify_base_url: OptionalText = None
+    wechat_base_url: Address = "https://api.mch.weixin.qq.com"
+    wechat_standby_base_url: Address | None = "https://api2.mch.weixin.qq.com"
+    wechat_miniapp_base_url: Address = "https://api.weixin.qq.com"
+    wechat_notify_base_url: Address | None = None
     """Where WeChat reaches us; `public_base_url` when it is not set."""
-    wechat_mchid: OptionalText = None
-    wechat_appid: OptionalText = None
-    wechat_appsecret: OptionalSecret = None
-    wechat_merchant_serial: OptionalText = None
-    wechat_merchant_private_key_path: OptionalPath = None
-    wechat_public_key_path: OptionalPath = None
-    wechat_public_key_id: OptionalText = None
-    wechat_public_key_second_path: OptionalPath = None
-    wechat_public_key_second_id: OptionalText = None
+    wechat_mchid: str | None = None
+    wechat_appid: str | None = None
+    wechat_appsecret: SecretStr | None = None
+    wechat_merchant_serial: str | None = None
+    wechat_merchant_private_key_path: Path | None = None
+    wechat_public_key_path: Path | None = None
+    wechat_public_key_id: str | None = None
+    wechat_public_key_second_path: Path | None = None
+    wechat_public_key_second_id: str | None = None
     """Another of WeChat's public keys, accepted beside the first while one takes the other's place."""
-    wechat_platform_certificate_paths: OptionalText = None
+    wechat_platform_certificate_paths: str | None = None
     """Files, separated by commas: platform certificates that WeChat still signs with while it changes to the public key."""
-    wechat_apiv3_key: OptionalSecret = None
-    wechat_apiv3_key_previous: OptionalSecret = None
+    wechat_apiv3_key: SecretStr | None = None
+    wechat_apiv3_key_previous: SecretStr | None = None
     """The key that is being replaced: notifications under it are still read."""
 
-    gateway_shard: int = 0
+    gateway_shard: int = Field(default=0, ge=0)
     gateway_coap_host: str = "127.0.0.1"
-    gateway_coap_port: int = 5683
+    gateway_coap_port: Port = 5683
     """UDP, and TCP as well when `gateway_coap_tcp` is on."""
     gateway_coap_tcp: bool = False
-    gateway_oscore_folder: OptionalPath = None
+    gateway_oscore_folder: Path | None = None
     gateway_sales_per_minute: int = Field(default=240, gt=0)
     gateway_sales_burst: int = Field(default=2_000, gt=0)
     """Sales that a station may send at once, and each minute after that; the rest waits in its outbox."""
 
-    worker_max_workflow_tasks: int = 16
-    worker_max_activities: int = 32
+    worker_max_workflow_tasks: int = Field(default=16, ge=2, le=10_000)
+    """Temporal's workers keep workflows in memory only when they may run two at once."""
+    worker_max_activities: AtOnce = 32
 
     probe_host: str = "127.0.0.1"
     """Where workers and gateway answer /healthz, /readyz and /metrics."""
-    worker_probe_port: int = 9101
-    gateway_probe_port: int = 9102
-    temporal_metrics_port: int = 0
+    worker_probe_port: Port = 9101
+    gateway_probe_port: Port = 9102
+    temporal_metrics_port: Port = 0
     """Port of the Temporal SDK's own Prometheus endpoint; 0 switches it off."""
 
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     log_format: Literal["auto", "json", "console"] = "auto"
     sandbox: bool = False
     """The outside world is simulated; every page says so."""
     embedded: bool = False
     """This process runs under the embedded stack."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, value: Any, info: ValidationInfo) -> Any:
+        """An empty variable means "not set": compose files pass `${NAME:-}`. What may be absent is absent then."""
+        if value != "":
+            return value
+        field = cls.model_fields[str(info.field_name)]
+        return None if NoneType in get_args(field.annotation) else field.get_default()
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_POSTGRESQL):
+            raise SettingsError("must be postgresql://user:password@host:port/database")
+        return url
+
+    @field_validator("codec_keys", "data_keys", "index_key", "nozzle_code_key")
+    @classmethod
+    def _keys_are_keys(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """A malformed key is reported now, not at the first payload."""
+        name = str(info.field_name).upper()
+        if secret is not None:
+            (key_ring if name.endswith("KEYS") else _single_key)(name, secret)
+        return secret
 
     @property
     def notify_base_url(self) -> str:
@@ -248,19 +286,33 @@ def missing(settings: Settings, role: Role) -> list[str]:
     return [variable(name) for name in _REQUIRED[role] if getattr(settings, name) is None]
 
 
+_MUST: Final = {
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number, not such a long one",
+    "bool_parsing": "must be true or false",
+    "string_pattern_mismatch": "must begin with http:// or https://",
+}
+"""In place of pydantic's words where those do not say what is allowed."""
+
+
+def _line(error: Mapping[str, Any]) -> str:
+    """Return which variable is wrong and what is allowed, never its value."""
+    name = variable(str(error["loc"][0]).lower())
+    words = error["msg"].removeprefix("Value error, ").removeprefix(f"{name}: ")
+    return f"{name}: {_MUST.get(error['type'], words.replace('Input should be', 'must be'))}"
+
+
 def load(role: Role | None = None) -> Settings:
     """Read the environment.
 
-    Raises SettingsError that lists everything missing or malformed at once; values never appear in it.
+    Raises SettingsError with a line for everything malformed, or with one that lists everything missing; values
+    never appear in it.
     """
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = ", ".join(sorted({str(one["loc"][0]) for one in error.errors()}))
-        raise SettingsError(f"these settings are malformed: {wrong}") from error
+        raise SettingsError("\n".join(sorted(_line(one) for one in error.errors()))) from error
     if role is not None and (names := missing(settings, role)):
         raise SettingsError(f"the {role} process needs these environment variables: {', '.join(names)}")
-    settings.codec_key_ring  # noqa: B018 - a malformed key must be reported now, not at the first payload
-    settings.data_key_ring  # noqa: B018
-    settings.wechat_public_key_files  # noqa: B018
+    settings.wechat_public_key_files  # noqa: B018 - half a second key must be reported now
     return settings

@@ -5,6 +5,7 @@ operator's own set-up, never from here.
 """
 
 import hashlib
+import sys
 from datetime import UTC, datetime
 
 from pwdlib import PasswordHash
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import SQLModel
 
-from config.settings import Role, load
+from config.settings import Role, SettingsError, load
 from db.repositories.columns import table_of
 from db.session import make_engine
 from db.tables.identity import Staff, Terminal
@@ -138,12 +139,18 @@ def seed(engine: Engine, now: datetime) -> None:
         _seed_people(db, operator_id, station_id)
 
 
-def main() -> None:
-    """Seed the database of the settings."""
-    engine = make_engine(load(Role.DATABASE).require_database_url(), pool_size=1)
+def main() -> int:
+    """Seed the database of the settings; return the exit status."""
+    try:
+        settings = load(Role.DATABASE)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    engine = make_engine(settings.require_database_url(), pool_size=1)
     seed(engine, datetime.now(tz=UTC))
     engine.dispose()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

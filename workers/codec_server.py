@@ -134,22 +134,25 @@ class _AnnouncedServer(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Run until a signal ends it."""
     token = None if settings.codec_token is None else settings.codec_token.get_secret_value()
-    app = make_app(AesGcmCodec(settings.codec_key_ring, clear_passes=True), settings.temporal_ui_url, token)
+    codec = AesGcmCodec(settings.codec_key_ring, clear_passes=True)
+    app = make_app(codec, settings.temporal_ui_url or "", token)
     config = uvicorn.Config(
         app, host=settings.codec_host, port=settings.codec_port, log_config=None, access_log=False
     )
     _AnnouncedServer(config).run()
 
 
-def main() -> None:
-    """The process."""
+def main() -> int:
+    """Run the process; return its exit status."""
     try:
         settings = load(Role.CODEC)
     except SettingsError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        return 2
     configure("codec", level=settings.log_level, fmt=settings.log_format)
     serve(settings)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,6 +32,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def refuse(lines: list[str]) -> int:
+    """Say why nothing is started; returns the exit status."""
+    for line in lines:
+        print(f"! {line}", file=sys.stderr, flush=True)
+    return 2
+
+
 def _width(text: str) -> int:
     """Columns on a terminal: Chinese characters take two."""
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
@@ -79,9 +86,11 @@ def run(arguments: argparse.Namespace, ending: Ending) -> int:
     What takes long to import is imported here, when Ctrl-C is already taken.
     """
     from workers.embedded.process import StackCancelledError, StackError
-    from workers.embedded.services import StackOptions
+    from workers.embedded.services import StackOptions, wrong_settings
     from workers.embedded.stack import SERVICES, EmbeddedStack
 
+    if wrong := wrong_settings():
+        return refuse(wrong)
     only = arguments.only.split(",") if arguments.only else SERVICES
     options = StackOptions(workers=arguments.workers, rate=arguments.rate, free_ports=arguments.free_ports)
     try:
@@ -102,7 +111,9 @@ def run(arguments: argparse.Namespace, ending: Ending) -> int:
 
 
 def main() -> int:
-    """The command. Returns the exit status: 0 after an orderly end, 130 when Ctrl-C came while it started."""
+    """The command. Returns the exit status: 0 after an orderly end, 2 for wrong settings, 130 when Ctrl-C came while
+    it started.
+    """
     ending = Ending()
     ending.install()
     parser = argparse.ArgumentParser(description="Run the embedded stack until Ctrl-C.")

@@ -1,10 +1,12 @@
 """Alembic's environment: the database URL comes from the caller (`-x url=...`) or from the settings."""
 
+import sys
+
 from alembic import context
 from sqlmodel import SQLModel
 
 import db.tables as tables
-from config.settings import Role, load
+from config.settings import Role, SettingsError, load
 from db.session import make_engine
 
 _ = tables
@@ -15,7 +17,11 @@ def _url() -> str:
     given = context.get_x_argument(as_dictionary=True).get("url")
     if given:
         return given
-    return load(Role.DATABASE).require_database_url()
+    try:
+        return load(Role.DATABASE).require_database_url()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
 
 
 def run() -> None:

@@ -119,8 +119,22 @@ def _moved(wish: PortWish, port: int) -> str:
     return f"port {wish.default} ({wish.name}) {what}"
 
 
+def malformed(wishes: Iterable[PortWish], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with the variables that fix ports, by variable."""
+    set_ = {wish.variable: environment.get(wish.variable) for wish in wishes}
+    return {
+        name: "must be a port number, 1 to 65535"
+        for name, text in set_.items()
+        if text and not _is_port(text)
+    }
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65536
+
+
 def _fixed(wish: PortWish, text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not _is_port(text):
         raise StackError(f"{wish.variable}={text!r} is no port number")
     if not is_free(int(text), udp=wish.udp):
         raise StackError(

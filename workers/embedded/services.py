@@ -4,13 +4,15 @@ Their commands, their environment, how they show that they serve.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.settings import SettingsError, load
 from station_gateway.server.provision import provision
 from workers.embedded import demo_station
-from workers.embedded.ports import LOOPBACK, PortWish
+from workers.embedded.ports import LOOPBACK, PortWish, malformed
 from workers.embedded.process import ServiceSpec, python
 
 PORTS = (
@@ -46,6 +48,16 @@ class StackOptions:
 def url(port: int) -> str:
     """The address of an HTTP server of the stack."""
     return f"http://{LOOPBACK}:{port}"
+
+
+def wrong_settings() -> list[str]:
+    """Return a line for every setting that the stack or a process of it would refuse; looked at before anything starts."""
+    wrong = malformed(PORTS, os.environ)
+    try:
+        load()
+    except SettingsError as error:
+        wrong = dict(line.split(": ", 1) for line in str(error).splitlines()) | wrong
+    return [f"{name}: {why}" for name, why in sorted(wrong.items())]
 
 
 def base_environment(ports: Mapping[str, int], folder: Path) -> dict[str, str]:

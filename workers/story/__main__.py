@@ -1,6 +1,6 @@
 """`make demo`: start the embedded stack, tell the story, stop everything.
 
-Ends by itself with status 0, or 1 when something is not as it must be; 130 after Ctrl-C.
+Ends by itself with status 0, or 1 when something is not as it must be; 2 for wrong settings, 130 after Ctrl-C.
 """
 
 import shutil
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from workers.embedded.ending import Ending
-from workers.up import data_folder, say
+from workers.up import data_folder, refuse, say
 
 
 def _clear(folder: Path) -> None:
@@ -33,11 +33,13 @@ def run(folder: Path, ending: Ending) -> int:
     What takes long to import is imported here, when Ctrl-C is already taken.
     """
     from workers.embedded.process import StackCancelledError, StackError
-    from workers.embedded.services import StackOptions
+    from workers.embedded.services import StackOptions, wrong_settings
     from workers.embedded.stack import EmbeddedStack
     from workers.story.demo import tell_story
     from workers.story.people import StoryError
 
+    if wrong := wrong_settings():
+        return refuse(wrong)
     try:
         _clear(folder)
         options = StackOptions(rate=20)

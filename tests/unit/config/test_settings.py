@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from config.settings import PREFIX, Role, Settings, SettingsError, key_ring, load, missing
+from config.settings import PREFIX, Role, Settings, SettingsError, key_ring, load, missing, variable
 
 _KEY = base64.b64encode(bytes(range(32))).decode()
 _OTHER = base64.b64encode(bytes(32)).decode()
@@ -57,6 +57,45 @@ def test_malformed_values_are_named_and_not_shown(clean_environment: pytest.Monk
     with pytest.raises(SettingsError, match=r"(?i)api_port") as raised:
         load()
     assert "8841" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("JIAZHU_LOG_LEVEL", "foo", "must be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
+        ("JIAZHU_LOG_FORMAT", "foo", "must be 'auto', 'json' or 'console'"),
+        ("JIAZHU_DATABASE_POOL_SIZE", "0", "must be greater than or equal to 1"),
+        ("JIAZHU_WORKER_MAX_ACTIVITIES", "abc", "must be a whole number"),
+        ("JIAZHU_WORKER_MAX_WORKFLOW_TASKS", "1", "must be greater than or equal to 2"),
+        ("JIAZHU_TEMPORAL_CONNECT_TIMEOUT_S", "9" * 5000, "must be a whole number, not such a long one"),
+        ("JIAZHU_API_PORT", "65536", "must be less than or equal to 65535"),
+        ("JIAZHU_TEMPORAL_TLS", "maybe", "must be true or false"),
+        ("JIAZHU_PUBLIC_BASE_URL", "fuel.example", "must begin with http:// or https://"),
+        ("JIAZHU_INDEX_KEY", "tooshort", "a key must have 32 bytes, not 6"),
+        ("DATABASE_URL", "mysql://u:p@h/d", "must be postgresql://user:password@host:port/database"),
+    ],
+)
+def test_each_malformed_value_is_one_line_that_says_what_is_allowed(
+    clean_environment: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    clean_environment.setenv(name, value)
+    clean_environment.setenv("JIAZHU_SANDBOX", "perhaps")
+    with pytest.raises(SettingsError) as raised:
+        load()
+    assert str(raised.value).splitlines() == sorted(
+        [f"{name}: {line}", "JIAZHU_SANDBOX: must be true or false"]
+    )
+
+
+@pytest.mark.parametrize("field", sorted(Settings.model_fields))
+def test_an_empty_variable_is_as_good_as_none(clean_environment: pytest.MonkeyPatch, field: str) -> None:
+    clean_environment.setenv(variable(field), "")
+    assert getattr(load(), field) in (None, Settings.model_fields[field].default)
+
+
+def test_the_log_level_may_be_written_small(clean_environment: pytest.MonkeyPatch) -> None:
+    clean_environment.setenv("JIAZHU_LOG_LEVEL", "debug")
+    assert load().log_level == "DEBUG"
 
 
 def test_key_ring_keeps_the_order() -> None:
