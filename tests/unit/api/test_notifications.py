@@ -82,6 +82,7 @@ async def test_what_the_channel_did_not_sign_is_not_stored(
     )
     assert answer.status_code == 401
     assert answer.json() == {"code": "FAIL", "message": "失败"}
+    assert answer.headers["content-type"] == "application/json"
     assert world.inbox(_inbox_id(note)) is None
 
 

@@ -256,5 +256,7 @@ async def test_the_documentation_is_complete(world: World, api: httpx.AsyncClien
             assert operation["security"] or operation["x-roles"] == ["anyone"], path
             refusals = {s: set(r["content"]) for s, r in operation["responses"].items() if s[0] in "45"}
             assert refusals["4XX"] == {"application/problem+json"}, path
+            if path.startswith("/v1/notify/"):
+                assert refusals.pop("401") == {"application/json"}, "a channel is refused in its own form"
             assert set().union(*refusals.values()) == {"application/problem+json"}, path
     assert {"errors", "price_version"} <= set(document["components"]["schemas"]["Problem"]["properties"])
