@@ -298,7 +298,7 @@ class Point:
         if opened is not None:
             self.opened = None
         if self.opened is None and not found.is_rebuilt:
-            self.release.told(is_orders=opened is not None, was_seen=not sale.offline)
+            self.release.told(is_orders=opened is not None)
         self._expects_sale = self.opened is not None
         self._timed_out = False
         log.info(

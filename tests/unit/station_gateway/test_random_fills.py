@@ -22,6 +22,7 @@ from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.messages import Message
 from station_gateway.protocols.uplink.bodies import loads
 from tests.unit.station_gateway.hostile_device import AUTHORISED, IDLE, NOW, Device, point_of
+from tests.unit.station_gateway.lagging_device import INOPERATIVE
 from tests.unit.station_gateway.test_point import authorise_command, stop_command
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable, state
 
@@ -95,6 +96,12 @@ class LateBoard(Device):
         """Deliver fuel; the record cuts it off at hundredths of a litre."""
         self.becomes(FUELLING)
         await asyncio.sleep(self.choice.choice((1.0, 4.0)))
+        if self.choice.random() < 0.2:
+            self.becomes(INOPERATIVE)  # it lost its dispenser, and has it back in the fill or after it
+            await asyncio.sleep(self.choice.choice((0.5, 4.0, 10.0)))
+            if self.choice.random() < 0.5:
+                self.becomes(FUELLING)
+                await asyncio.sleep(1.0)
         self.milli += milli
         self.number += 1
         total, number = self.milli // 10 * 10, self.number
