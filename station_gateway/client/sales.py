@@ -16,6 +16,9 @@ from station_gateway.protocols.ifsf.numbers import bcd_to_int, decode_scaled
 log = structlog.get_logger(__name__)
 
 CHINA = timezone(timedelta(hours=8))
+CLOCKS_AGREE = timedelta(days=1)
+"""A dispenser's time tells two sales apart as long as it is so near to ours: a clock without a battery stands still or
+begins anew, and gives the same time to a sequence number that comes again. A zone that was set wrong is nearer than that."""
 SALE_IDS = bytes(
     (
         TransactionId.SEQUENCE,
@@ -76,8 +79,8 @@ def sale_of_transaction(
 ) -> SaleRecord:
     """Return the sale of a TR_DAT answer; `total_after_milli` is used when the record carries no totaliser.
 
-    Without a totaliser and a time in the record the key says how things were when it was read, by a totaliser that has
-    counted this sale or by our clock: whoever reads the record again has to know that it is the same one
+    Without a totaliser and a time near ours in the record the key says how things were when it was read, by a totaliser
+    that has counted this sale or by our clock: whoever reads the record again has to know that it is the same one
     (`is_same_transaction`).
     Raises IfsfError when an indispensable field is missing or unreadable.
     """
@@ -119,11 +122,12 @@ def _mark(values: dict[int, bytes], told: int | None, read: int | None, now: dat
     """What tells two sales with the same sequence apart.
 
     The record's totaliser, else its time, else our reading of the totaliser, else when we first read the record.
-    A totaliser of nothing and a nonsense clock tell nothing apart.
+    A totaliser of nothing and a clock that is far from ours tell nothing apart; so a sale of a long outage has no time.
     """
     if told:
         return str(told)
-    if device_time(values) is not None:
+    at = device_time(values)
+    if at is not None and abs(now - at) < CLOCKS_AGREE:
         return f"t{values[TransactionId.DATE].hex()}{values[TransactionId.TIME].hex()}"
     return str(read) if read else f"r{int(now.timestamp() * 1000)}"
 

@@ -85,6 +85,7 @@ NAMELESS: dict[str, bytes | None] = {"xCA": None, "xCB": None, "xCC": None, "xCD
             NAMELESS | {"xCD": bytes.fromhex("0a000000000000")}, id="a totaliser that stays at nothing"
         ),
         pytest.param(NAMELESS | {"xCA": bytes(4), "xCB": bytes(3)}, id="a clock that was never set"),
+        pytest.param(NAMELESS | {"xCA": b"\x20\0\1\1", "xCB": bytes(3)}, id="a clock that begins anew"),
     ],
 )
 @pytest.mark.parametrize("total", [None, 0])
