@@ -7,19 +7,18 @@ first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import structlog
 
 from contracts.station import CommandResult, PointState
+from station_gateway.client.background import Background
 from station_gateway.client.buffer import TransactionBuffer
 from station_gateway.client.config import DispenserConfig
 from station_gateway.client.endings import all_is_told, record_of_end, settled_total
-from station_gateway.client.health import broken
-from station_gateway.client.link import DispenserLink, LinkError
+from station_gateway.client.link import DispenserLink
 from station_gateway.client.looking import LaterLook
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
 from station_gateway.client.reading import ReadSale, read_sale
@@ -89,10 +88,13 @@ class Point:
         self._timed_out = False
         self.release = Release(link, self.db, controller)
         self._is_settling = self._is_releasing = False
+        self.background = Background(key=key, link=link, doubt=self.doubt)
         self._later = LaterLook(
-            is_needed=lambda: self._is_unsettled, look=self._look, spawn=self._spawn, first_s=settle_retry_s
+            is_needed=lambda: self._is_unsettled,
+            look=self._look,
+            spawn=self.background.spawn,
+            first_s=settle_retry_s,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def offline(self) -> None:
         """The wire is gone: nothing is known until it has been read again."""
@@ -142,9 +144,9 @@ class Point:
             self._expects_sale = True
         elif self._expects_sale and not self._collecting and not self._is_settling:
             self._is_settling = True
-            self._spawn(self._settle())
+            self.background.spawn(self._settle())
         if self.state is PointState.CALLING:
-            self._spawn(self._release_postpaid())
+            self.background.spawn(self._release_postpaid())
 
     def set_state(self, values: dict[int, bytes]) -> None:
         """Take FP_State and Log_Noz_State. Raises IfsfError."""
@@ -154,30 +156,6 @@ class Point:
         if self.state not in FLOWING:
             self.running = None
         self._on_change()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Whatever ends the work, the next connection reads everything again; nonsense is asked about again before."""
-        try:
-            await self._tried(work)
-        except LinkError as error:
-            log.info("point.interrupted", node=self.key.node, fp=self.key.fp, reason=str(error))
-        except Exception as error:  # noqa: BLE001 - a full disk, say: start over as after a lost wire
-            broken("point", error)
-            self.link.close()
-
-    async def _tried(self, work: Awaitable[None]) -> None:
-        """Do what reads the device; what cannot be read is asked about again later. Raises LinkError."""
-        try:
-            await work
-        except IfsfError as error:
-            log.error("point.unreadable", node=self.key.node, fp=self.key.fp, error=str(error))
-            self.doubt()
 
     async def start(self, *, open_point: bool) -> None:
         """Read state, unpaid transactions and totalisers, settle what was open.
@@ -190,7 +168,7 @@ class Point:
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
-            await self._tried(self.settle(recovered=True))
+            await self.background.tried(self.settle(recovered=True))
             await self._confirm_or_shut()
             if self.state not in FLOWING and self._buffer.is_empty:
                 of_order = None if self.opened is None else self.opened.nozzle
@@ -198,10 +176,10 @@ class Point:
             self.ready = True
             self._expects_sale |= not self._is_at_rest
         for sequence in tuple(self._collecting):
-            self._spawn(self._collect_one(sequence))
+            self.background.spawn(self._collect_one(sequence))
         self._later.ask()
         if self.state is PointState.CALLING:
-            self._spawn(self._release_postpaid())
+            self.background.spawn(self._release_postpaid())
 
     async def refresh(self) -> None:
         """Read state and nozzle. Raises LinkError, IfsfError."""
@@ -215,7 +193,7 @@ class Point:
             return
         self._collecting.add(sequence)
         if self.ready:
-            self._spawn(self._collect_one(sequence))
+            self.background.spawn(self._collect_one(sequence))
 
     async def _collect_one(self, sequence: int) -> None:
         try:
@@ -287,11 +265,17 @@ class Point:
 
     def _commit(self, found: ReadSale, opened: OpenAuthorisation | None, content: str | None = None) -> None:
         """Write a sale durably; only then is anything cleared or forgotten. A known sale ends no order."""
-        sale, kind = found.sale, {"is_rebuilt": found.is_rebuilt, "in_record": found.in_record}
+        sale = found.sale
         result = opened.accepted if opened is not None and not opened.confirmed else None
         now_ms = int(self.now().timestamp() * 1000)
         if not self.outbox.add_sale(
-            sale, now_ms=now_ms, closes=opened, result=result, content=content, **kind
+            sale,
+            now_ms=now_ms,
+            closes=opened,
+            result=result,
+            content=content,
+            is_rebuilt=found.is_rebuilt,
+            in_record=found.in_record,
         ):
             log.info("point.sale.again", key=sale.natural_key)
             return

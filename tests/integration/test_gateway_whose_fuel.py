@@ -45,7 +45,9 @@ async def test_the_fuel_of_a_customer_who_hangs_up_while_an_order_is_checked_is_
         is_slow[0] = False
         assert (refused.state, refused.code) == (CommandState.REFUSED, "FP_BUSY")
         await eventually(lambda: rig.desk.sales, what="the post-paid sale arrives")
-        await eventually(lambda: point.state is PointState.IDLE and not point._tasks, what="all is told")
+        await eventually(
+            lambda: point.state is PointState.IDLE and not point.background.tasks, what="all is told"
+        )
         assert [sale.order_no for sale in rig.desk.sales] == [None]
         assert (await rig.hub.send(command_of("P-TWO"))).state is CommandState.ACCEPTED
         rig.lift_and_fill(1, 0x21, 2, 300)

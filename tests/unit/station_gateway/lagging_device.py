@@ -28,7 +28,7 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def quiet(point: Point) -> None:
     """Wait until a point has nothing left to do."""
-    await until(lambda: not point._tasks)
+    await until(lambda: not point.background.tasks)
 
 
 def endings(point: Point) -> list[tuple[str, int, str | None]]:

@@ -74,7 +74,7 @@ async def fuelling(folder: Path) -> tuple[Moody, Point]:
 async def test_a_refused_read_of_the_state_at_the_end_is_repeated(tmp_path: Path) -> None:
     """The look that the release had begun is over: nobody else would ask."""
     device, point = await fuelling(tmp_path)
-    while point._tasks:
+    while point.background.tasks:
         await asyncio.sleep(0.001)
     device.state, device.refuse = IDLE, 1
     point.heard(state(IDLE))

@@ -146,7 +146,7 @@ class Forecourt:
     async def restarts(self) -> None:
         """The client is killed and starts again."""
         self.board.point = None
-        for task in tuple(self.point._tasks):
+        for task in tuple(self.point.background.tasks):
             task.cancel()
         await asyncio.sleep(0.01)
         self.point.outbox.close()
@@ -218,7 +218,7 @@ async def one_day(seed: int, folder: Path) -> None:
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from error
     finally:
-        for task in tuple(forecourt.point._tasks):
+        for task in tuple(forecourt.point.background.tasks):
             task.cancel()
         forecourt.point.outbox.close()
 

@@ -37,7 +37,7 @@ def payable(sequence: int) -> Message:
 async def until_told(point: Point, expected: list[tuple[int, str | None]]) -> None:
     """Wait up to 3 s until these sales are told, and no others."""
     for _ in range(300):
-        if told(point) == expected and not point._tasks:
+        if told(point) == expected and not point.background.tasks:
             return
         await asyncio.sleep(0.01)
     assert told(point) == expected

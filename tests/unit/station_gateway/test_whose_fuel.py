@@ -203,7 +203,7 @@ async def test_messages_of_an_end_do_not_pile_up_work(tmp_path: Path) -> None:
             point.heard(state(IDLE))
         for _ in range(200):
             point.heard(payable(7))
-        waiting = len(point._tasks)
+        waiting = len(point.background.tasks)
     assert waiting < 5
     await until_told(point, [(7, "P1")])
 
@@ -231,7 +231,7 @@ async def test_a_lifted_nozzle_that_is_reported_again_and_again_is_released_once
     async with point.lock:
         for _ in range(200):
             point.heard(lifted())
-        await until(lambda: len(point._tasks) < 5)
+        await until(lambda: len(point.background.tasks) < 5)
     await until(lambda: device.releases)
     for _ in range(5):
         point.heard(lifted())
