@@ -86,6 +86,8 @@ class Point:
         self._collecting: set[int] = set()
         self._expects_sale = False
         self._timed_out = False
+        self._are_totals_due = False
+        """The wire is back at rest, and what the totalisers counted meanwhile is not compared yet."""
         self.release = Release(link, self.db, controller)
         self._is_settling = self._is_releasing = False
         self.background = Background(key=key, link=link, doubt=self.doubt)
@@ -168,11 +170,9 @@ class Point:
             if open_point and self.state is PointState.CLOSED:
                 await self.link.write(self.db, (FpId.OPEN, b""))
                 await self.refresh()
+            self._are_totals_due = self.state not in FLOWING
             await self.background.tried(self.settle(recovered=True))
             await self._confirm_or_shut()
-            if self.state not in FLOWING and self._buffer.is_empty:
-                of_order = None if self.opened is None else self.opened.nozzle
-                await check_totals(self.key, self.link, self.outbox, self.now(), but=of_order)
             self.ready = True
             self._expects_sale |= not self._is_at_rest
         for sequence in tuple(self._collecting):
@@ -180,6 +180,13 @@ class Point:
         self._later.ask()
         if self.state is PointState.CALLING:
             self.background.spawn(self._release_postpaid())
+
+    async def _check_totals(self) -> None:
+        """Compare the totalisers once a connection, as soon as no fill runs and no transaction hides. Raises LinkError."""
+        if self._are_totals_due and self.state not in FLOWING and self._buffer.is_empty:
+            of_order = None if self.opened is None else self.opened.nozzle
+            await check_totals(self.key, self.link, self.outbox, self.now(), but=of_order)
+            self._are_totals_due = False
 
     async def refresh(self) -> None:
         """Read state and nozzle. Raises LinkError, IfsfError."""
@@ -312,11 +319,13 @@ class Point:
     async def settle(self, *, recovered: bool = False) -> None:
         """The point came back to rest: find its transaction, or end the order without one. Raises LinkError.
 
-        While the device keeps an older transaction, the order's own may lie behind it: then nothing ends.
+        While the device keeps an older transaction, the order's own may lie behind it: then nothing ends, and fuel that
+        only a totaliser knows of may be its.
         """
         emptied = await self._buffer.empty(recovered=recovered)
         if emptied:
             await self._settle_opened()
+            await self._check_totals()
         self._expects_sale = not emptied or self.opened is not None
         self._later.ask()
 

@@ -16,7 +16,7 @@ from station_gateway.protocols.ifsf.messages import Message
 from tests.unit.station_gateway.hostile_device import FP, IDLE, NOW, point_of
 from tests.unit.station_gateway.lagging_device import METER, Board, becomes, endings, quiet, until
 from tests.unit.station_gateway.test_gaps import LONG_S, SETTLED_S, nobodys, unused, unwritten
-from tests.unit.station_gateway.test_one_fuel_one_sale import bare, told
+from tests.unit.station_gateway.test_one_fuel_one_sale import BusyDevice, bare, told
 from tests.unit.station_gateway.test_point import OWN, authorise, authorise_command, ready_point, sales
 from tests.unit.station_gateway.test_rebuilt_sales import rebuilt_at
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable, until_told
@@ -189,3 +189,37 @@ async def test_an_order_that_ended_unseen_tells_of_no_fill_after_it(
     becomes(device, point, IDLE)
     await until(lambda: len(sales(point)) == 3)
     assert endings(point)[-1][0] == "zero"
+
+
+@pytest.mark.feature("003-E1")
+@pytest.mark.parametrize("busy", [1, 4])
+async def test_a_gap_is_noted_though_the_device_was_busy_when_it_came_back(tmp_path: Path, busy: int) -> None:
+    device = BusyDevice()
+    point = await ready_point(device, tmp_path)
+    before = GAPS.get()
+    point.offline()
+    device.total, device.busy = device.meter(OWN[3]), busy
+    await point.start(open_point=False)
+    assert GAPS.get() == before, "what the device does not tell may be that fuel"
+    await quiet(point)
+    assert GAPS.get() == before + 1
+    assert await point.collect_unpaid(1)
+    assert GAPS.get() == before + 1
+
+
+@pytest.mark.feature("003-E1")
+async def test_a_fill_that_runs_when_the_wire_is_back_is_no_gap(tmp_path: Path) -> None:
+    """Its transaction is written up to 2 s after the pump is at rest, and the totaliser may have counted it before."""
+    device = Board()
+    point = await ready_point(device, tmp_path)
+    before = GAPS.get()
+    point.offline()
+    device.state = FUELLING
+    await point.start(open_point=False)
+    device.total = device.meter(OWN[3])
+    becomes(device, point, IDLE)
+    await quiet(point)
+    device.buffer = [OWN]
+    point.heard(payable(7))
+    await until_told(point, [(7, None)])
+    assert GAPS.get() == before
