@@ -176,6 +176,7 @@ async def test_an_order_that_ended_unseen_tells_of_no_fill_after_it(
     point.offline()
     device.state = IDLE
     device.totals[2] += 5_000
+    point._settle_retry_s = 0.1  # what follows is well within three times that
     device.buffer = [(7, 20_000, 500, 0), (8, *OWN[1:3], 0)]
     if is_reversed:
         device.buffer.reverse()
