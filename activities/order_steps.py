@@ -7,7 +7,7 @@ from temporalio import activity
 from activities.order_support import Clock, event, lasting_need, locked, moved, need, view_of
 from activities.ports import UnitOfWork
 from contracts import names
-from contracts.orders import EndOrder, FlagOrder, OrderView, RecordAuthorised, ResolveShortfall
+from contracts.orders import EndOrder, FlagOrder, OrderView, ReadOrder, RecordAuthorised, ResolveShortfall
 from domain import ledger
 from domain.money import yuan
 from domain.order import FillMode, OrderStatus
@@ -18,6 +18,12 @@ class OrderStepActivities:
 
     def __init__(self, uow: UnitOfWork, clock: Clock) -> None:
         self._uow, self._clock = uow, clock
+
+    @activity.defn(name=names.ACT_READ_ORDER)
+    def read_order(self, request: ReadOrder) -> OrderView:
+        """Return the order as its row stands."""
+        with self._uow() as tx:
+            return view_of(*locked(tx, request.order_no))
 
     @activity.defn(name=names.ACT_RECORD_AUTHORISED)
     def record_authorised(self, request: RecordAuthorised) -> OrderView:
