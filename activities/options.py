@@ -49,15 +49,8 @@ DATABASE: Final = LocalActivityConfig(
 What no retry can mend is not retried: it fails the workflow task (ADR 0004), which is visible and writes no history.
 """
 
-DATABASE_REGULAR: Final = ActivityConfig(
-    start_to_close_timeout=timedelta(seconds=20),
-    retry_policy=RetryPolicy(
-        initial_interval=timedelta(milliseconds=200),
-        backoff_coefficient=2.0,
-        maximum_interval=timedelta(seconds=60),
-    ),
-)
-"""A read of our own database whose point is the workflow task that it ends; a defect shows as a retry that waits."""
+COMMAND: Final = ActivityConfig(start_to_close_timeout=timedelta(seconds=5))
+"""What a person's command waits for before it acts (ADR 0004); it touches nothing, so it is repeated until it ends."""
 
 CHANNEL_READ: Final = LocalActivityConfig(
     start_to_close_timeout=timedelta(seconds=15),

@@ -39,7 +39,7 @@ ACT_RECORD_REFUND: Final = "record_refund"
 ACT_RENEW_REFUND: Final = "renew_refund"
 ACT_END_ORDER: Final = "end_order"
 ACT_FLAG_ORDER: Final = "flag_order"
-ACT_READ_ORDER: Final = "read_order"
+ACT_TAKE_COMMAND: Final = "take_command"
 ACT_RESOLVE_SHORTFALL: Final = "resolve_shortfall"
 ACT_LOAD_ATTEMPT: Final = "load_attempt"
 

@@ -205,13 +205,6 @@ class EndOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOrder:
-    """Read an order's row."""
-
-    order_no: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FlagOrder:
     """Say that a person is needed (or, with an empty reason, no longer; then `note` is what that person decided).
 

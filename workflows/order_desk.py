@@ -36,7 +36,6 @@ with workflow.unsafe.imports_passed_through():
         OweRefund,
         PostedPayment,
         PostPayment,
-        ReadOrder,
         RecordAttempt,
         RecordAuthorised,
         RecordRefund,
@@ -67,6 +66,20 @@ class Describe(Protocol):
     def __call__(self, about: OrderView | SaleRecord, *, cancel_asked: bool = False) -> str:
         """Return the current details."""
         ...
+
+
+async def command_in_history() -> None:
+    """Wait until the command that is being handled stands in the run's history, before it changes anything.
+
+    Temporal has an update in memory only until the task that took it is completed; a regular activity completes it. Else
+    the server could die after a local activity had committed what a person decided, and the run never know of it.
+    """
+    info = workflow.current_update_info()
+    await workflow.execute_activity_method(
+        OrderStepActivities.take_command,
+        info.id if info else "",
+        **options.named(options.COMMAND, "收到人员指令"),
+    )
 
 
 class OrderStuckError(RuntimeError):
@@ -287,20 +300,6 @@ class OrderDesk:
                 order_no=self.order.order_no, reason="", clears=reason, actor=actor, note=note
             )
             self._keep(await self._run(OrderStepActivities.flag_order, request))
-
-    async def read_again(self) -> None:
-        """Read the row before a person's command changes anything, by a regular activity.
-
-        Temporal has an update in memory only until the task that took it is completed, and this completes it. Else the
-        server could die after a local activity had committed what a person decided, and the run never know of it.
-        """
-        async with self.lock:
-            view = await workflow.execute_activity_method(
-                OrderStepActivities.read_order,
-                ReadOrder(order_no=self.order.order_no),
-                **options.named(options.DATABASE_REGULAR, "收到人员指令"),
-            )
-            self._keep(view)
 
     async def end(self, status: OrderStatus, actor: str, reason: str) -> None:
         """End an order that nobody paid."""

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from workflows.dispenser_desk import DispenserDesk, is_answered, is_withdrawn
-from workflows.order_desk import Background, CommandCount, OrderDesk
+from workflows.order_desk import Background, CommandCount, OrderDesk, command_in_history
 from workflows.payment_desk import PaymentDesk, Shut
 from workflows.refund_desk import RefundDesk
 
@@ -319,7 +319,7 @@ class PersonDesk:
     async def _taken(self) -> None:
         """Wait until the order is open and a person's command cannot be lost any more. Raises ApplicationError."""
         await self._opened()
-        await self._desk.read_again()
+        await command_in_history()
 
     def _fuel_flowed(self) -> CommandAnswer:
         """Refuse a cancel: the sale is here and only waits to be settled, or for a person to decide its amount."""

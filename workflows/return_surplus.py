@@ -2,7 +2,7 @@
 
 from temporalio import workflow
 
-from workflows.order_desk import Background, CommandCount, OrderDesk
+from workflows.order_desk import Background, CommandCount, OrderDesk, command_in_history
 from workflows.payment_desk import PaymentDesk
 from workflows.refund_desk import RefundDesk
 from workflows.wording import details
@@ -67,7 +67,7 @@ class ReturnSurplus:
         await workflow.wait_condition(lambda: self._loaded)
         if self._desk.view is None:
             return CommandAnswer(ok=False, status=None, code="NOT_WAITING", message="没有这笔付款")
-        await self._desk.read_again()
+        await command_in_history()
         if objection := self._desk.objection(command, self._refunds.needs):
             return self._refunds.with_handed_back(command, objection)
         return await self._refunds.decide(command)

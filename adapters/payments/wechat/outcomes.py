@@ -79,13 +79,12 @@ REVERSE_ERRORS: Mapping[str, CloseKind] = {
     "ORDER_NOT_EXIST": CloseKind.NOT_FOUND,
     "RESOURCE_NOT_EXISTS": CloseKind.NOT_FOUND,
     "PARAM_ERROR": CloseKind.REFUSED,
-    "INVALID_REQUEST": CloseKind.REFUSED,
     "APPID_MCHID_NOT_MATCH": CloseKind.REFUSED,
     "MCH_NOT_EXISTS": CloseKind.REFUSED,
     "NO_AUTH": CloseKind.REFUSED,
     "RULE_LIMIT": CloseKind.REFUSED,
 }
-"""A merchant without the right to reverse, or a payment that is too young or too old for it (15 s, 7 days)."""
+"""REFUSED: a merchant without the right to reverse. INVALID_REQUEST is also a payment that is too young for it (15 s)."""
 REFUND_STATES: Mapping[str, RefundKind] = {
     "PROCESSING": RefundKind.PROCESSING,
     "SUCCESS": RefundKind.SUCCEEDED,

@@ -124,7 +124,7 @@ class TestPayCode:
             ("SYSTEM_ERROR", CloseKind.UNKNOWN),
             ("TRADE_ERROR", CloseKind.UNKNOWN),
             ("NO_AUTH", CloseKind.REFUSED),
-            ("INVALID_REQUEST", CloseKind.REFUSED),
+            ("INVALID_REQUEST", CloseKind.UNKNOWN),
         ],
     )
     def test_reverse(self, wechat: TinyWeChat, answer: Any, kind: CloseKind) -> None:
