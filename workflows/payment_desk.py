@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 _CREATE_AGAIN_AFTER = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
 _REVERSE_UNCONFIRMED = "code_reverse_unconfirmed"
 _ATTENTION_AFTER_TRIES = 3
+_DEFINITE = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
 class Shut(Enum):
@@ -48,6 +49,8 @@ class Attempt:
     placed_at: datetime
     """When the channel was last asked to place it; the channel may not know it yet for a while."""
     looks: int = 0
+    is_unanswered: bool = False
+    """The last reversal of it got no answer: it may still pay the money back."""
     confirming: bool = False
     """A pay code with its own ladder beside the main line."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -139,27 +142,39 @@ class PaymentDesk:
             return await self._look(ref)
         attempt.look_later()
         async with attempt.lock:
-            return await self._look(ref)
+            return await self._look(ref, attempt)
 
-    async def _look(self, ref: AttemptRef) -> PaymentOutcome:
+    async def _look(self, ref: AttemptRef, attempt: Attempt | None = None) -> PaymentOutcome:
+        """Ask, and act on a definite answer; a success that a reversal may still pay back is not believed yet."""
         outcome = await self._call(PaymentActivities.query_payment, ref)
-        if outcome.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
+        if outcome.kind is OutcomeKind.SUCCEEDED and attempt is not None:
+            if self._may_pay_back(attempt):
+                return _unknown(ref)
+            too_late = policy.CODE_QUERY_LIMIT + policy.CODE_QUERY_INTERVAL
+            is_code = ref.method is PayMethod.WECHAT_CODE
+            await self._take(ref, outcome, is_late=is_code and later(attempt.begun_at + too_late))
+        elif outcome.kind in _DEFINITE:
             await self._take(ref, outcome)
         return outcome
+
+    @staticmethod
+    def _may_pay_back(attempt: Attempt) -> bool:
+        """Return whether the last reversal got no answer; none is tried any more after a day, so none can be on its way."""
+        return attempt.is_unanswered and not later(attempt.begun_at + policy.CODE_REVERSE_LIMIT)
 
     async def look_reported(self, ref: AttemptRef) -> None:
         """Ask about an attempt that its channel reported; nobody asks again later about one that is not open any more.
 
-        So that one is asked about until the channel answers, beside the main line.
+        So that one is asked about until the channel knows, beside the main line.
         """
         outcome = await self.look(ref)
-        if outcome.kind is OutcomeKind.UNKNOWN and ref.out_trade_no not in {*self.open, *self._reported}:
+        if outcome.kind not in _DEFINITE and ref.out_trade_no not in {*self.open, *self._reported}:
             self._reported.add(ref.out_trade_no)
             self._background.start(self._look_until_known(ref))
 
     async def _look_until_known(self, ref: AttemptRef) -> None:
         outcome, looks = _unknown(ref), 0
-        while outcome.kind is OutcomeKind.UNKNOWN:
+        while outcome.kind not in _DEFINITE:
             await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, looks))
             looks += 1
             outcome = await self.look(ref)
@@ -190,30 +205,26 @@ class PaymentDesk:
     async def _shut(self, attempt: Attempt) -> Shut:
         ref = attempt.ref
         closed = await self._close(ref)
-        is_reversed = closed.kind is CloseKind.MUST_REVERSE
-        if is_reversed:
+        if closed.kind is CloseKind.MUST_REVERSE:
             closed = await self._reverse(attempt)
         gone = closed.kind is CloseKind.NOT_FOUND and later(attempt.placed_at + policy.NOT_FOUND_GRACE)
         if closed.kind is CloseKind.CLOSED or gone:
             await self._closed(ref, closed)
             return Shut.CLOSED
-        return await self._ask_instead(attempt, may_pay_back=is_reversed and closed.kind is CloseKind.UNKNOWN)
+        return await self._ask_instead(attempt)
 
-    async def _ask_instead(self, attempt: Attempt, *, may_pay_back: bool) -> Shut:
-        """Ask about an attempt whose end was not confirmed: it was paid, or the channel has ended it by itself.
-
-        A reversal without an answer may still pay the money back: until one is answered, success is not believed.
-        """
+    async def _ask_instead(self, attempt: Attempt) -> Shut:
+        """Ask about an attempt whose end was not confirmed: it was paid, or the channel has ended it by itself."""
         ref = attempt.ref
-        outcome = await self._call(PaymentActivities.query_payment, ref)
-        if outcome.kind is OutcomeKind.FAILED:
-            await self._take(ref, outcome)
-            return Shut.CLOSED
-        if outcome.kind is OutcomeKind.SUCCEEDED and not may_pay_back:
-            is_code = ref.method is PayMethod.WECHAT_CODE
-            is_late = is_code and later(attempt.begun_at + policy.CODE_QUERY_LIMIT)
-            await self._take(ref, outcome, is_late=is_late)
+        outcome = await self._look(ref, attempt)
+        if outcome.kind is OutcomeKind.SUCCEEDED:
             return Shut.PAID
+        if outcome.kind is OutcomeKind.FAILED:
+            return Shut.CLOSED
+        is_gone = outcome.kind is OutcomeKind.NOT_FOUND and not self._may_pay_back(attempt)
+        if is_gone and later(attempt.placed_at + policy.NOT_FOUND_GRACE):
+            await self._closed(ref, CloseOutcome(kind=CloseKind.NOT_FOUND, out_trade_no=ref.out_trade_no))
+            return Shut.CLOSED
         return Shut.UNSURE
 
     async def shut_all(self) -> Shut:
@@ -293,20 +304,23 @@ class PaymentDesk:
         """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3).
 
         WeChat takes no reversal in the first 15 seconds. Money that came all the same is in the books by then and
-        stays there: reversing it would pay it back behind them. A reversal that is refused leaves the query.
+        stays there: reversing it would pay it back behind them. Until a reversal is confirmed, the query is asked too.
         """
         early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
         await workflow.sleep(max(early, timedelta(0)))
-        for pause in policy.PAYMENT_QUERY_LADDER[:4]:
+        tries = 0
+        while True:
             async with attempt.lock:
                 if self.knows(attempt.ref.out_trade_no):
                     return
                 closed = await self._reverse(attempt)
-                if closed.kind is CloseKind.REFUSED:
-                    await self._look(attempt.ref)
-            if closed.kind is not CloseKind.UNKNOWN:
+                if closed.kind not in (CloseKind.REFUSED, CloseKind.UNKNOWN):
+                    return
+                outcome = await self._look(attempt.ref, attempt)
+            if outcome.kind not in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN):
                 return
-            await workflow.sleep(pause)
+            await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, tries))
+            tries += 1
 
     async def _close(self, ref: AttemptRef) -> CloseOutcome:
         if ref.method is PayMethod.WECHAT_CODE:
@@ -318,7 +332,9 @@ class PaymentDesk:
         if later(attempt.begun_at + policy.CODE_REVERSE_LIMIT):
             number = attempt.ref.out_trade_no
             return CloseOutcome(kind=CloseKind.REFUSED, out_trade_no=number, code="TOO_LATE")
-        return await self._end_call(PaymentActivities.reverse_payment, attempt.ref)
+        closed = await self._end_call(PaymentActivities.reverse_payment, attempt.ref)
+        attempt.is_unanswered = closed.kind is CloseKind.UNKNOWN
+        return closed
 
     async def _call(
         self, method: Callable[[Any, AttemptRef], PaymentOutcome], ref: AttemptRef

@@ -143,3 +143,59 @@ async def test_a_report_about_a_failed_attempt_is_followed_until_the_channel_ans
     await handle.result()
     assert harness.order(order_no)["status"] == "completed"
     harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_no_look_believes_a_success_that_a_reversal_may_pay_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=8))
+    monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(seconds=2))
+    reverses_never(harness, CloseKind.UNKNOWN)
+    order_no, handle = await unpaid_sale(harness)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    number = ids.out_trade_no(order_no, 1)
+    assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
+    harness.channel.customer_pays(number)
+    await harness.report(handle, number)
+    await asyncio.sleep(3)
+    assert harness.channel.count("query") >= 2
+    assert harness.order(order_no)["paid_fen"] == 0
+    harness.channel.trades[number].state = "REVOKED"
+    await harness.until(order_no, "unpaid", needs="")
+    await asyncio.sleep(2)
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+@pytest.mark.parametrize("kind", [CloseKind.UNKNOWN, CloseKind.REFUSED])
+async def test_a_refused_code_is_followed_until_it_cannot_capture_any_more(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, kind: CloseKind
+) -> None:
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
+    order_no, handle = await unpaid_sale(harness)
+    harness.channel.script["reverse"] = [CloseOutcome(kind=kind, out_trade_no="", code="X")] * 5
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=HAS_NO_MONEY)
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.trades[number].state = "USERPAYING"
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    assert harness.channel.trades[number].state == "REVOKED"
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_code_that_the_channel_does_not_know_frees_the_counter(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "NOT_FOUND_GRACE", timedelta(milliseconds=500))
+    reverses_never(harness, CloseKind.REFUSED)
+    order_no, handle = await unpaid_sale(harness)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    del harness.channel.trades[ids.out_trade_no(order_no, 1)]
+    await asyncio.sleep(3)
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    harness.assert_money_closed(order_no)
