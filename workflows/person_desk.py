@@ -182,10 +182,14 @@ class PersonDesk:
     async def cancel(self, command: CancelCommand) -> CommandAnswer:
         """End the order with a reason: before money by closing, before fuel by withdrawing the release."""
         self.commands.add(command.actor)
+        await self._opened()
+        was_payable = self._desk.order.status in _PAYABLE
         await self._taken()
         if not command.reason.strip():
             return self._no("REASON_MISSING", "请填写取消原因")
         status = self._desk.order.status
+        if was_payable and self._desk.order.paid_fen:
+            return self._no("ALREADY_PAID", "顾客已付款，不能取消")
         if status in _PAYABLE:
             return await self._cancel_unpaid(command)
         if status in (S.PAID, S.AUTHORISED):
