@@ -50,7 +50,7 @@ class OrderStatus(StrEnum):
 
 
 NEEDS_FOR_INFORMATION = frozenset(
-    {"refund_slow", "code_reverse_unconfirmed", "close_unconfirmed", "unpaid_too_long"}
+    {"refund_slow", "code_reverse_unconfirmed", "close_unconfirmed", "payment_unconfirmed", "unpaid_too_long"}
 )
 """Why a person may look at an order that goes on by itself; anything else waits for what only a person can decide."""
 

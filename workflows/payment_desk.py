@@ -5,7 +5,7 @@ end counts, and Unknown is asked about until it is known (WeChat Pay: query, the
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -26,8 +26,10 @@ with workflow.unsafe.imports_passed_through():
 
 Answer = TypeVar("Answer")
 _CREATE_AGAIN_AFTER = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
-_REVERSE_UNCONFIRMED = "code_reverse_unconfirmed"
+_REVERSE_UNCONFIRMED, _UNCONFIRMED = "code_reverse_unconfirmed", "payment_unconfirmed"
 _ATTENTION_AFTER_TRIES = 3
+_ATTENTION_AFTER_LOOKS = 5
+"""About five minutes of the ladder."""
 _DEFINITE = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
@@ -170,15 +172,24 @@ class PaymentDesk:
         outcome = await self.look(ref)
         if outcome.kind not in _DEFINITE and ref.out_trade_no not in {*self.open, *self._reported}:
             self._reported.add(ref.out_trade_no)
-            self._background.start(self._look_until_known(ref))
+            self._background.start(self._follow_reported(ref))
 
-    async def _look_until_known(self, ref: AttemptRef) -> None:
-        outcome, looks = _unknown(ref), 0
+    async def _follow_reported(self, ref: AttemptRef) -> None:
+        await workflow.sleep(policy.PAYMENT_QUERY_LADDER[0])
+        await self.look_until_known(ref)
+        self._reported.discard(ref.out_trade_no)
+
+    async def look_until_known(self, ref: AttemptRef) -> PaymentOutcome:
+        """Ask about an attempt until the channel knows, however long that takes; after a while a person is told."""
+        outcome, looks = await self.look(ref), 0
         while outcome.kind not in _DEFINITE:
+            if looks == _ATTENTION_AFTER_LOOKS:
+                await self._desk.flag(_UNCONFIRMED)
             await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, looks))
             looks += 1
             outcome = await self.look(ref)
-        self._reported.discard(ref.out_trade_no)
+        await self._desk.unflag(_UNCONFIRMED)
+        return outcome
 
     async def look_at_due(self) -> None:
         """Ask about every attempt whose time has come; one that nobody can pay any more is closed instead."""
@@ -291,14 +302,20 @@ class PaymentDesk:
                 return
             if outcome.kind is OutcomeKind.NOT_FOUND and later(attempt.begun_at + policy.NOT_FOUND_GRACE):
                 break
+        await self._end_code(attempt, self._is_shut)
+
+    async def _end_code(self, attempt: Attempt, is_over: Callable[[Attempt], Awaitable[bool]]) -> None:
+        """Try to end a pay code until that is confirmed, however long that takes; after a while a person is told."""
         tries = 0
-        while await self.shut(attempt) is Shut.UNSURE:
+        while not await is_over(attempt):
             tries += 1
             if tries >= _ATTENTION_AFTER_TRIES:
                 await self._desk.flag(_REVERSE_UNCONFIRMED)
-            ladder = policy.PAYMENT_QUERY_LADDER
-            await workflow.sleep(policy.step(ladder, tries - 1))
+            await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, tries - 1))
         await self._desk.unflag(_REVERSE_UNCONFIRMED)
+
+    async def _is_shut(self, attempt: Attempt) -> bool:
+        return await self.shut(attempt) is not Shut.UNSURE
 
     async def _bury_code(self, attempt: Attempt) -> None:
         """Reverse a refused pay code too, so that the first attempt can never capture after a second method (000-3).
@@ -308,19 +325,17 @@ class PaymentDesk:
         """
         early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
         await workflow.sleep(max(early, timedelta(0)))
-        tries = 0
-        while True:
-            async with attempt.lock:
-                if self.knows(attempt.ref.out_trade_no):
-                    return
-                closed = await self._reverse(attempt)
-                if closed.kind not in (CloseKind.REFUSED, CloseKind.UNKNOWN):
-                    return
-                outcome = await self._look(attempt.ref, attempt)
-            if outcome.kind not in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN):
-                return
-            await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, tries))
-            tries += 1
+        await self._end_code(attempt, self._is_buried)
+
+    async def _is_buried(self, attempt: Attempt) -> bool:
+        async with attempt.lock:
+            if self.knows(attempt.ref.out_trade_no):
+                return True
+            closed = await self._reverse(attempt)
+            if closed.kind not in (CloseKind.REFUSED, CloseKind.UNKNOWN):
+                return True
+            outcome = await self._look(attempt.ref, attempt)
+            return outcome.kind not in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN)
 
     async def _close(self, ref: AttemptRef) -> CloseOutcome:
         if ref.method is PayMethod.WECHAT_CODE:

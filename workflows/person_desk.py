@@ -184,7 +184,7 @@ class PersonDesk:
         self.commands.add(command.actor)
         await self._opened()
         was_payable = self._desk.order.status in _PAYABLE
-        await self._taken()
+        await command_in_history()
         if not command.reason.strip():
             return self._no("REASON_MISSING", "请填写取消原因")
         status = self._desk.order.status

@@ -11,7 +11,6 @@ with workflow.unsafe.imports_passed_through():
     from contracts import names
     from contracts.fill import CommandAnswer, ResolveCommand
     from contracts.payment import PaymentReported
-    from domain import policy
     from domain.payment import OutcomeKind
 
 
@@ -45,12 +44,7 @@ class ReturnSurplus:
             await workflow.wait_condition(workflow.all_handlers_finished)
             return "unknown_attempt"
         self._desk.view = loaded.view
-        outcome, looks = await self._payments.look(loaded.attempt), 0
-        while outcome.kind not in (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED):
-            ladder = policy.PAYMENT_QUERY_LADDER
-            await workflow.sleep(policy.step(ladder, looks))
-            looks += 1
-            outcome = await self._payments.look(loaded.attempt)
+        outcome = await self._payments.look_until_known(loaded.attempt)
         await workflow.wait_condition(lambda: self._background.is_idle and workflow.all_handlers_finished())
         self._desk.tell(stage=True)
         if outcome.kind is not OutcomeKind.SUCCEEDED:

@@ -117,6 +117,7 @@ ATTENTION = {
     "unpaid_too_long": "长时间未付款（可能驶离）",
     "close_unconfirmed": "渠道未确认关单，系统继续查询",
     "code_reverse_unconfirmed": "付款码撤销未确认，系统继续重试",
+    "payment_unconfirmed": "一笔付款查询无明确结果，系统继续查询",
     "payment_amount_mismatch": "渠道到账金额与应付不符，核实后退回",
 }
 EVENT = {

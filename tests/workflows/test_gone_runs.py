@@ -1,22 +1,31 @@
 """Money for an order whose own run is gone: fuel that was dispensed is paid by it, a prepayment goes back."""
 
-from contracts.payment import PaymentReported
-from domain import ids
-from domain.payment import PayMethod
+from datetime import timedelta
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from contracts.payment import PaymentOutcome, PaymentReported
+from domain import ids, policy
+from domain.payment import OutcomeKind, PayMethod
 from tests.workflows.harness import Harness
 from workflows.return_surplus import ReturnSurplus
 
 
-async def given_back(harness: Harness, number: str) -> str:
-    """The customer pays, and a return run looks at the payment; return how it ended."""
+async def paid_late(harness: Harness, number: str) -> WorkflowHandle[ReturnSurplus, str]:
+    """The customer pays, and a return run looks at the payment."""
     harness.channel.customer_pays(number)
-    run = await harness.client.start_workflow(
+    return await harness.client.start_workflow(
         ReturnSurplus.run,
         PaymentReported(out_trade_no=number),
         id=ids.surplus_workflow_id(number),
         task_queue=harness.queue,
     )
-    return await run.result()
+
+
+async def given_back(harness: Harness, number: str) -> str:
+    """Return how the return run ended."""
+    return await (await paid_late(harness, number)).result()
 
 
 async def test_a_prepayment_whose_run_is_gone_goes_back_and_frees_the_pump(harness: Harness) -> None:
@@ -44,3 +53,20 @@ async def test_a_sale_whose_run_is_gone_is_settled_by_its_late_payment(harness: 
     assert harness.channel.net_of(order_no) == 14_700
     assert len(harness.rows("SELECT 1 FROM receipt WHERE order_no = :no", no=order_no)) == 1
     harness.assert_money_closed(order_no)
+
+
+async def test_a_late_payment_that_the_channel_never_confirms_is_told_to_a_person(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(milliseconds=300),))
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await handle.terminate("by hand")
+    away = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="TIMEOUT")
+    harness.channel.script["query"] = [away] * 1_000
+    run = await paid_late(harness, ids.out_trade_no(request.order_no, 1))
+    await harness.until(request.order_no, "awaiting_payment", needs="payment_unconfirmed")
+    harness.channel.script["query"].clear()
+    assert await run.result() == "returned"
+    assert not harness.order(request.order_no)["needs_person"]
+    harness.assert_money_closed(request.order_no)

@@ -36,10 +36,16 @@ async def unpaid_sale(harness: Harness) -> tuple[str, Handle]:
     return order_no, handle
 
 
-async def unconfirmed_code(harness: Harness) -> tuple[str, Handle]:
-    """A sale with a pay code that nobody confirms, nor its reversal."""
+async def sale_with_code(harness: Harness) -> tuple[str, Handle]:
+    """A sale with a pay code that the customer has to confirm."""
     order_no, handle = await unpaid_sale(harness)
     await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    return order_no, handle
+
+
+async def unconfirmed_code(harness: Harness) -> tuple[str, Handle]:
+    """A sale with a pay code that nobody confirms, nor its reversal."""
+    order_no, handle = await sale_with_code(harness)
     await harness.until(order_no, "unpaid", needs="code_reverse_unconfirmed")
     assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
     return order_no, handle
@@ -145,6 +151,24 @@ async def test_a_report_about_a_failed_attempt_is_followed_until_the_channel_ans
     harness.assert_money_closed(order_no)
 
 
+@pytest.mark.feature("N17")
+async def test_a_report_that_the_channel_never_confirms_is_told_to_a_person(harness: Harness) -> None:
+    order_no, handle = await unpaid_sale(harness)
+    refused = PaymentOutcome(kind=OutcomeKind.FAILED, out_trade_no="", code="TRADE_ERROR", signed=True)
+    harness.channel.script["create"] = [refused]
+    await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    number = ids.out_trade_no(order_no, 1)
+    harness.channel.customer_pays(number)
+    garbled = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="MALFORMED")
+    harness.channel.script["query"] = [garbled] * 1_000
+    await harness.report(handle, number)
+    await harness.until(order_no, "unpaid", needs="payment_unconfirmed")
+    harness.channel.script["query"].clear()
+    await harness.until(order_no, "completed", needs="")
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
 @pytest.mark.feature("000-3")
 async def test_no_look_believes_a_success_that_a_reversal_may_pay_back(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
@@ -152,8 +176,7 @@ async def test_no_look_believes_a_success_that_a_reversal_may_pay_back(
     monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=8))
     monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(seconds=2))
     reverses_never(harness, CloseKind.UNKNOWN)
-    order_no, handle = await unpaid_sale(harness)
-    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    order_no, handle = await sale_with_code(harness)
     number = ids.out_trade_no(order_no, 1)
     assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
     harness.channel.customer_pays(number)
@@ -176,13 +199,16 @@ async def test_a_refused_code_is_followed_until_it_cannot_capture_any_more(
 ) -> None:
     monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=1))
     order_no, handle = await unpaid_sale(harness)
-    harness.channel.script["reverse"] = [CloseOutcome(kind=kind, out_trade_no="", code="X")] * 5
+    reverses_never(harness, kind)
     await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=HAS_NO_MONEY)
     number = ids.out_trade_no(order_no, 1)
     harness.channel.trades[number].state = "USERPAYING"
     assert (await harness.cash(handle, 14_700)).ok
+    await harness.until(order_no, "completed", needs="code_reverse_unconfirmed")
+    harness.channel.script["reverse"].clear()
     await handle.result()
     assert harness.channel.trades[number].state == "REVOKED"
+    assert not harness.order(order_no)["needs_person"]
     harness.assert_money_closed(order_no)
 
 
@@ -192,8 +218,7 @@ async def test_a_code_that_the_channel_does_not_know_frees_the_counter(
 ) -> None:
     monkeypatch.setattr(policy, "NOT_FOUND_GRACE", timedelta(milliseconds=500))
     reverses_never(harness, CloseKind.REFUSED)
-    order_no, handle = await unpaid_sale(harness)
-    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    order_no, handle = await sale_with_code(harness)
     del harness.channel.trades[ids.out_trade_no(order_no, 1)]
     await asyncio.sleep(3)
     assert (await harness.cash(handle, 14_700)).ok
