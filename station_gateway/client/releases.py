@@ -42,8 +42,6 @@ class Release:
         """Seen fuelling since: then it is no more open for the customer who comes next."""
         self._untold_fills = math.inf
         """Fills that no sale has told of, as far as states tell; without end when nobody looked."""
-        self._was_in_sight = False
-        """The states were told without a break since the last order's release: nothing has flowed unseen."""
         self.has_run = False
         """A running amount or quantity above zero was reported since: fuel did flow."""
 
@@ -56,7 +54,7 @@ class Release:
         was_seen_flowing, untold = self.was_seen_flowing, self._untold_fills
         self.was_at_work = self.was_seen_flowing = self.has_run = False
         if limit:
-            self._untold_fills, self._was_in_sight = 0, True
+            self._untold_fills = 0
         mask = (FpId.NOZZLE_MASK, bytes((1 << nozzle - 1,)))
         release = (FpId.RELEASE_CONTROLLER, self._controller), (FpId.RELEASE, b"")
         try:
@@ -98,8 +96,7 @@ class Release:
 
     def lost_sight(self) -> None:
         """The wire is gone, or the board's own to its dispenser: from here on, fuel may flow unseen."""
-        self._untold_fills, self._state = math.inf, PointState.OFFLINE
-        self._is_told = self._was_in_sight = False
+        self._untold_fills, self._state, self._is_told = math.inf, PointState.OFFLINE, False
 
     def saw(self, state: PointState) -> None:
         """Take a state. A board that lost its dispenser (INOPERATIVE) knows none: neither rest nor the end of a fill."""
@@ -127,16 +124,14 @@ class Release:
     def told(self, *, is_orders: bool) -> None:
         """A sale was told, and no order waits for another; it was an order's, which is over with it, or nobody's.
 
-        Nobody's sale tells of one fill; while fuel flows that may be an older one. An order's tells of all, unless
-        another fill may have followed it unseen.
+        It tells of one fill, and so of what flows now when that is the order's; nobody's may be an older one then.
         """
         is_flowing = self._state in FLOWING
         if is_orders:
             self._asked_at = -math.inf
-            self._untold_fills = 0 if self._was_in_sight else self._untold_fills
-        elif not is_flowing:
+        if is_orders or not is_flowing:
             self._untold_fills = max(0, self._untold_fills - 1)
-        self._is_told = is_flowing and is_orders
+        self._is_told = is_flowing and not self._untold_fills
         self._told_at = time.monotonic()
 
     @property

@@ -1,0 +1,35 @@
+"""Somebody fills in stand-alone mode just before or after an order: what the states told of is not the next order's."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from contracts.station import CommandState
+from tests.unit.station_gateway.hostile_device import IDLE
+from tests.unit.station_gateway.lagging_device import Board, becomes, until
+from tests.unit.station_gateway.test_lost_dispensers import PATIENCE_S, patient_point, writes
+from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, told
+from tests.unit.station_gateway.test_point import OWN, authorise
+from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("tells_total_after", [False, True])
+async def test_a_fill_that_follows_an_orders_is_not_told_by_the_orders_sale(
+    tmp_path: Path, tells_total_after: bool
+) -> None:
+    """It runs when the order's transaction is read, and its own is written after the next order was asked for."""
+    device = Board()
+    device.tells_total_after = tells_total_after
+    point = await patient_point(device, tmp_path)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    for state in (FUELLING, IDLE, FUELLING):
+        becomes(device, point, state)
+    device.buffer, device.total = [OWN], device.meter(OWN[3])
+    point.heard(payable(7))
+    await until(lambda: told(point) == [(7, "P1")])
+    becomes(device, point, IDLE)
+    asyncio.get_running_loop().call_later(1.5 * PATIENCE_S, writes, point, device, NEXT)
+    await authorise(point, "P2")
+    await until(lambda: told(point) == [(7, "P1"), (8, None)])
