@@ -96,11 +96,11 @@ async def _checked(point: Point, command: AuthoriseCommand, lifetime: Lifetime) 
     await point.refresh()  # before the buffer: what ends after this was not running
     if busy := _busy(point, command):
         return busy
-    if not await point.collect_unpaid(command.nozzle):
-        return refused(command, "FP_BUSY", "the dispenser has older fuel to tell")
     price = await _price(point, nozzle.product)
     if price != command.price_fen_per_unit:
         return refused(command, "PRICE_MISMATCH", f"the dispenser has {price}")
+    if not await point.collect_unpaid(command.nozzle):
+        return refused(command, "FP_BUSY", "the dispenser has older fuel to tell")
     if busy := _busy(point, command):  # by what the device has told meanwhile
         return busy
     if lifetime.is_over:  # last: a pump must not open after the customer has left

@@ -38,7 +38,7 @@ async def all_is_told(
     A board writes a transaction up to 2 s after its pump came to rest, and may move the totaliser no sooner. So a fill
     that was seen and not told is waited for, and so is a totaliser that has not counted what was told. When only the
     totaliser knows of a fill in the end, that is noted as a gap and nothing is released this once. False: that, or the
-    device keeps something. Raises LinkError, IfsfError.
+    device keeps something, or a fill has ended meanwhile and may still be written. Raises LinkError, IfsfError.
     """
     settle_s = SETTLE_TRIES * retry_s
     for tried in range(SETTLE_TRIES + 1):
@@ -50,12 +50,12 @@ async def all_is_told(
         is_final = release.is_quiet_since(LONG_REST * settle_s)
         beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled, is_final=is_final)
         is_untold = beyond > 0 and release.has_flowed
-        may_tell_more = not is_settled and (release.has_flowed or beyond < 0)
+        may_tell_more = release.rests_since_less_than(settle_s) and (release.has_flowed or beyond < 0)
         if not is_untold and not may_tell_more:
             break
     if beyond > 0:
         note_gap(key, outbox, nozzle, beyond, now())
-    return not is_untold
+    return not is_untold and not may_tell_more
 
 
 async def settled_total(

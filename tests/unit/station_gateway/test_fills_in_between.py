@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from contracts.station import CommandState
+from station_gateway.protocols.ifsf.ids import price_db
 from tests.unit.station_gateway.hostile_device import IDLE
-from tests.unit.station_gateway.lagging_device import Board, becomes, until
-from tests.unit.station_gateway.test_lost_dispensers import PATIENCE_S, patient_point, writes
+from tests.unit.station_gateway.lagging_device import METER, Board, becomes, until
+from tests.unit.station_gateway.test_lost_dispensers import LONG_S, PATIENCE_S, patient_point, writes
 from tests.unit.station_gateway.test_one_fuel_one_sale import NEXT, told
 from tests.unit.station_gateway.test_point import OWN, authorise
 from tests.unit.station_gateway.test_unreadable_buffers import FUELLING, payable
+
+PRICE = len(price_db(92))
 
 
 @pytest.mark.feature("003-D2")
@@ -33,3 +36,22 @@ async def test_a_fill_that_follows_an_orders_is_not_told_by_the_orders_sale(
     asyncio.get_running_loop().call_later(1.5 * PATIENCE_S, writes, point, device, NEXT)
     await authorise(point, "P2")
     await until(lambda: told(point) == [(7, "P1"), (8, None)])
+
+
+@pytest.mark.feature("003-D2")
+@pytest.mark.parametrize("asked", [METER, PRICE])
+async def test_a_fill_that_begins_and_ends_while_an_order_is_checked_is_waited_for(
+    tmp_path: Path, asked: int
+) -> None:
+    device = Board()
+    point = await patient_point(device, tmp_path)
+
+    def somebody_fills() -> None:
+        becomes(device, point, FUELLING)
+        becomes(device, point, IDLE)
+        asyncio.get_running_loop().call_later(1.5 * PATIENCE_S, writes, point, device, OWN)
+
+    await asyncio.sleep(LONG_S)  # nothing lags any more
+    device.after(asked, somebody_fills)
+    assert (await authorise(point)).state is CommandState.ACCEPTED
+    await until(lambda: told(point) == [(7, None)])
