@@ -19,6 +19,7 @@ CHINA = timezone(timedelta(hours=8))
 CLOCKS_AGREE = timedelta(days=1)
 """A dispenser's time tells two sales apart as long as it is so near to ours: a clock without a battery stands still or
 begins anew, and gives the same time to a sequence number that comes again. A zone that was set wrong is nearer than that."""
+_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 SALE_IDS = bytes(
     (
         TransactionId.SEQUENCE,
@@ -178,7 +179,10 @@ def _reason(values: dict[int, bytes]) -> EndReason:
 
 
 def device_time(values: dict[int, bytes]) -> datetime | None:
-    """Return the dispenser's own clock at the end of the fill (Beijing time), None when absent or nonsense."""
+    """Return the dispenser's own clock at the end of the fill (Beijing time), None when absent, nonsense or before 1970.
+
+    A clock without a battery may begin there, 8 hours before UTC does; no body of a sale tells of such a time.
+    """
     date, time = values.get(TransactionId.DATE), values.get(TransactionId.TIME)
     if not date or not time or len(date) != 4 or len(time) != 3:
         return None
@@ -187,7 +191,7 @@ def device_time(values: dict[int, bytes]) -> datetime | None:
         local = datetime.strptime((date + time).hex(), "%Y%m%d%H%M%S").replace(tzinfo=CHINA)
     except ValueError:
         return None
-    return local.astimezone(UTC)
+    return None if local < _FIRST_TIME else local.astimezone(UTC)
 
 
 def zero_sale(point: PointKey, opened: OpenAuthorisation, reason: EndReason, now: datetime) -> SaleRecord:

@@ -6,6 +6,7 @@ import pytest
 
 from station_gateway.client.point import Point
 from station_gateway.protocols.ifsf.ids import TransactionId
+from station_gateway.protocols.uplink.bodies import parse_sale
 from tests.unit.station_gateway.hostile_device import IDLE, NOW_MS
 from tests.unit.station_gateway.lagging_device import Board, becomes, quiet
 from tests.unit.station_gateway.test_one_fuel_one_sale import back
@@ -21,12 +22,13 @@ class StoppedClock(Board):
     def __init__(self) -> None:
         super().__init__()
         self.tells_total_after = False
+        self.date = b"\x20\0\1\1"
 
     def _transaction(
         self, sequence: int, fen: int, centi: int, after: int
     ) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
         database, items = super()._transaction(sequence, fen, centi, after)
-        clock = (TransactionId.DATE, b"\x20\0\1\1"), (TransactionId.TIME, bytes(3))
+        clock = (TransactionId.DATE, self.date), (TransactionId.TIME, bytes(3))
         return database, (*items, *clock)
 
 
@@ -64,3 +66,19 @@ async def test_a_key_that_only_the_cloud_remembers_is_not_given_again(tmp_path: 
     await somebody_fills(point, device, ANEW)
     (second,) = sales(point)
     assert second["k"] != first["k"]
+
+
+@pytest.mark.feature("003-D3")
+@pytest.mark.parametrize("date", ["19700101", "19000101", "00010101"])
+async def test_a_clock_that_begins_before_1970_costs_no_sale_and_no_dispenser(
+    tmp_path: Path, date: str
+) -> None:
+    """In Beijing 1970 begins 8 hours before the times that a body tells; the year 1 begins before UTC has one."""
+    device = StoppedClock()
+    device.date = bytes.fromhex(date)
+    point = await ready_point(device, tmp_path)
+    await somebody_fills(point, device, FIRST)
+    assert device.buffer == []
+    (body,) = sales(point)
+    sale = parse_sale("ST", body)
+    assert (sale.sequence, sale.quantity_milli, sale.device_time) == (1, 27_210, None)
