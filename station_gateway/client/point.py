@@ -17,7 +17,7 @@ from contracts.station import CommandResult, PointState
 from station_gateway.client.background import Background
 from station_gateway.client.buffer import TransactionBuffer
 from station_gateway.client.config import DispenserConfig
-from station_gateway.client.endings import all_is_told, record_of_end, settled_total
+from station_gateway.client.endings import SETTLE_TRIES, all_is_told, record_of_end, settled_total
 from station_gateway.client.link import DispenserLink
 from station_gateway.client.looking import LaterLook
 from station_gateway.client.outbox import OpenAuthorisation, Outbox
@@ -87,7 +87,7 @@ class Point:
         self._expects_sale = False
         self._timed_out = False
         self._are_totals_due = False
-        """The wire is back at rest, and what the totalisers counted meanwhile is not compared yet."""
+        """Nobody saw the dispenser for a while, and what its totalisers counted meanwhile is not compared yet."""
         self.release = Release(link, self.db, controller)
         self._is_settling = self._is_releasing = False
         self.background = Background(key=key, link=link, doubt=self.doubt)
@@ -149,6 +149,8 @@ class Point:
             self.background.spawn(self._settle())
         if self.state is PointState.CALLING:
             self.background.spawn(self._release_postpaid())
+        elif self.state is PointState.INOPERATIVE:
+            self._later.ask()
 
     def set_state(self, values: dict[int, bytes]) -> None:
         """Take FP_State and Log_Noz_State. Raises IfsfError."""
@@ -157,6 +159,8 @@ class Point:
         self.release.saw(self.state)
         if self.state not in FLOWING:
             self.running = None
+        was_unseen = self._are_totals_due or self.state is PointState.INOPERATIVE
+        self._are_totals_due = was_unseen and self.state not in FLOWING  # a fill's transaction may lag behind
         self._on_change()
 
     async def start(self, *, open_point: bool) -> None:
@@ -181,12 +185,14 @@ class Point:
         if self.state is PointState.CALLING:
             self.background.spawn(self._release_postpaid())
 
-    async def _check_totals(self) -> None:
-        """Compare the totalisers once a connection, as soon as no fill runs and no transaction hides. Raises LinkError."""
-        if self._are_totals_due and self.state not in FLOWING and self._buffer.is_empty:
+    async def _check_totals(self, *, is_new: bool) -> None:
+        """Compare the totalisers once the dispenser is seen again and hides nothing; they may lag. Raises LinkError."""
+        lags = not is_new and self.release.rests_since_less_than(SETTLE_TRIES * self._settle_retry_s)
+        is_seen = self.state is not PointState.INOPERATIVE and not lags
+        if self._are_totals_due and is_seen and self._buffer.is_empty:
             of_order = None if self.opened is None else self.opened.nozzle
-            await check_totals(self.key, self.link, self.outbox, self.now(), but=of_order)
             self._are_totals_due = False
+            await check_totals(self.key, self.link, self.outbox, self.now(), but=of_order)
 
     async def refresh(self) -> None:
         """Read state and nozzle. Raises LinkError, IfsfError."""
@@ -258,9 +264,9 @@ class Point:
 
     @property
     def _is_unsettled(self) -> bool:
-        """Return whether the device may keep a sale, or an open authorisation is not known to be at work."""
+        """Return whether the device may keep a sale, an open order is not known to be at work, or totals are due."""
         at_work = self.opened is None or (self.opened.confirmed and not self._is_at_rest)
-        return self.ready and not (self._buffer.is_empty and at_work)
+        return self.ready and not (self._buffer.is_empty and at_work and not self._are_totals_due)
 
     async def _store(self, sequence: int, values: dict[int, bytes], *, recovered: bool) -> None:
         number = values.get(TransactionId.NOZZLE, b"\0")[-1]
@@ -325,7 +331,7 @@ class Point:
         emptied = await self._buffer.empty(recovered=recovered)
         if emptied:
             await self._settle_opened()
-            await self._check_totals()
+            await self._check_totals(is_new=recovered)
         self._expects_sale = not emptied or self.opened is not None
         self._later.ask()
 
