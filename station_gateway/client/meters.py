@@ -61,6 +61,9 @@ class Meter:
         It is the gap's as far as the totaliser, told by the record or read with it, has not moved since. A gap over
         which an order was released will not be told any more, nor one that is older when the totaliser was read and
         the wire was there. A totaliser that agrees takes the rounding of the quantity back, one of whole units too.
+
+        So with 100 L due and a gap of 5 L noted, nobody's sale of 5 L tells of the gap when the totaliser still reads
+        105 L, and leaves the gap as it is when it reads 110 L.
         """
         is_telling = in_record and (sale.totaliser_after_milli or 0) >= max(1, sale.quantity_milli)
         is_soon = 0 <= _ms(sale.recorded_at) - self.noted_ms < GAP_S * 1000

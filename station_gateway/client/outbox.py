@@ -160,6 +160,7 @@ class Outbox:
 
         A totaliser that is not `in_record` may have been read too early: then the quantities are
         equal too. An order whose own transaction came has no second one, and one without fuel tells of none.
+        The letters are the keys of a sale's body (`protocols/uplink/bodies.py`).
         """
         if not sale.quantity_milli:
             return None
