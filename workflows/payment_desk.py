@@ -51,8 +51,8 @@ class Attempt:
     placed_at: datetime
     """When the channel was last asked to place it; the channel may not know it yet for a while."""
     looks: int = 0
-    is_unanswered: bool = False
-    """The last reversal of it got no answer: it may still pay the money back."""
+    reversal: CloseKind | None = None
+    """How its last reversal was answered; one without an answer may still pay the money back."""
     confirming: bool = False
     """A pay code with its own ladder beside the main line."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -127,6 +127,7 @@ class PaymentDesk:
                 )
             except ActivityError:
                 outcome = _unknown(ref)
+            attempt.placed_at = workflow.now()
             if outcome.kind in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
                 attempt.confirming = True
                 self._background.start(self._confirm_code(attempt))
@@ -147,7 +148,12 @@ class PaymentDesk:
             return await self._look(ref, attempt)
 
     async def _look(self, ref: AttemptRef, attempt: Attempt | None = None) -> PaymentOutcome:
-        """Ask, and act on a definite answer; a success that a reversal may still pay back is not believed yet."""
+        """Ask, and act on a definite answer; a success that a reversal may still pay back is not believed yet.
+
+        After a confirmed reversal nothing is asked: the query may still show the success that has gone back.
+        """
+        if attempt is not None and attempt.reversal is CloseKind.CLOSED:
+            return PaymentOutcome(kind=OutcomeKind.FAILED, out_trade_no=ref.out_trade_no, code="REVERSED")
         outcome = await self._call(PaymentActivities.query_payment, ref)
         if outcome.kind is OutcomeKind.SUCCEEDED and attempt is not None:
             if self._may_pay_back(attempt):
@@ -162,7 +168,8 @@ class PaymentDesk:
     @staticmethod
     def _may_pay_back(attempt: Attempt) -> bool:
         """Return whether the last reversal got no answer; none is tried any more after a day, so none can be on its way."""
-        return attempt.is_unanswered and not later(attempt.begun_at + policy.CODE_REVERSE_LIMIT)
+        is_unanswered = attempt.reversal is CloseKind.UNKNOWN
+        return is_unanswered and not later(attempt.begun_at + policy.CODE_REVERSE_LIMIT)
 
     async def look_reported(self, ref: AttemptRef) -> None:
         """Ask about an attempt that its channel reported; nobody asks again later about one that is not open any more.
@@ -323,7 +330,7 @@ class PaymentDesk:
         WeChat takes no reversal in the first 15 seconds. Money that came all the same is in the books by then and
         stays there: reversing it would pay it back behind them. Until a reversal is confirmed, the query is asked too.
         """
-        early = attempt.begun_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
+        early = attempt.placed_at + policy.CODE_REVERSE_NOT_BEFORE - workflow.now()
         await workflow.sleep(max(early, timedelta(0)))
         await self._end_code(attempt, self._is_buried)
 
@@ -343,12 +350,16 @@ class PaymentDesk:
         return await self._end_call(PaymentActivities.close_payment, ref)
 
     async def _reverse(self, attempt: Attempt) -> CloseOutcome:
-        """Reverse a pay code; no longer after a day, when only the query and a person can tell what became of it (R21)."""
-        if later(attempt.begun_at + policy.CODE_REVERSE_LIMIT):
-            number = attempt.ref.out_trade_no
-            return CloseOutcome(kind=CloseKind.REFUSED, out_trade_no=number, code="TOO_LATE")
+        """Reverse a pay code; no longer after a day, when only the query and a person can tell what became of it (R21).
+
+        Nor in the seconds in which WeChat refuses it: a success that comes then is the customer's payment.
+        """
+        is_early = not later(attempt.placed_at + policy.CODE_REVERSE_NOT_BEFORE)
+        if is_early or later(attempt.begun_at + policy.CODE_REVERSE_LIMIT):
+            number, code = attempt.ref.out_trade_no, "TOO_EARLY" if is_early else "TOO_LATE"
+            return CloseOutcome(kind=CloseKind.REFUSED, out_trade_no=number, code=code)
         closed = await self._end_call(PaymentActivities.reverse_payment, attempt.ref)
-        attempt.is_unanswered = closed.kind is CloseKind.UNKNOWN
+        attempt.reversal = closed.kind
         return closed
 
     async def _call(

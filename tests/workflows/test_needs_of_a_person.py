@@ -95,6 +95,7 @@ def unconfirmed_reversal(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> l
     """A channel that does not confirm the next four reversals; the list says how many of them are left."""
     monkeypatch.setattr(policy, "CODE_QUERY_INTERVAL", timedelta(milliseconds=300))
     monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=2))
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(milliseconds=300))
     monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(milliseconds=500),))
     original, left = harness.channel.reverse, [4]
 

@@ -1,17 +1,20 @@
 """A close or a reversal that the channel does not confirm: the query says what became of the attempt, and is asked."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
 
-from contracts.payment import CloseOutcome, PaymentOutcome
+from contracts.payment import AttemptRef, CloseOutcome, PaymentOutcome
 from domain import ids, policy
 from domain.payment import CloseKind, OutcomeKind, PayMethod
 from tests.workflows.harness import Handle, Harness
 
 ASKS_THE_CUSTOMER = "134567890123450010"
 HAS_NO_MONEY = "134567890123450001"
+ANSWER_LOST = "134567890123450022"
+GARBLED = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="MALFORMED")
 
 
 @pytest.fixture(autouse=True)
@@ -159,12 +162,79 @@ async def test_a_report_that_the_channel_never_confirms_is_told_to_a_person(harn
     await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
     number = ids.out_trade_no(order_no, 1)
     harness.channel.customer_pays(number)
-    garbled = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="MALFORMED")
-    harness.channel.script["query"] = [garbled] * 1_000
+    harness.channel.script["query"] = [GARBLED] * 1_000
     await harness.report(handle, number)
     await harness.until(order_no, "unpaid", needs="payment_unconfirmed")
     harness.channel.script["query"].clear()
     await harness.until(order_no, "completed", needs="")
+    await handle.result()
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_money_that_a_confirmed_reversal_paid_back_is_not_posted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query may show a success for a while after its reversal, and a look waits for that reversal."""
+    order_no, handle = await sale_with_code(harness)
+    reverse, query = harness.channel.reverse, harness.channel.query
+    stale: list[PaymentOutcome] = []
+
+    def slow_reverse(ref: AttemptRef) -> CloseOutcome:
+        harness.channel.customer_pays(ref.out_trade_no)
+        stale.append(query(ref))
+        time.sleep(1)
+        return reverse(ref)
+
+    await asyncio.sleep(0.5)
+    monkeypatch.setattr(harness.channel, "reverse", slow_reverse)
+    monkeypatch.setattr(harness.channel, "query", lambda ref: stale.pop() if stale else query(ref))
+    assert (await harness.cash(handle, 14_700)).ok
+    await handle.result()
+    assert harness.order(order_no)["surplus_fen"] == 0
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_code_too_young_to_be_reversed_keeps_its_payment(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WeChat refuses its reversal; the customer who then confirms has paid."""
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=15))
+    monkeypatch.setattr(policy, "CODE_QUERY_LIMIT", timedelta(seconds=45))
+    too_young = CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no="", code="INVALID_REQUEST")
+    harness.channel.script["reverse"] = [too_young]
+    order_no, handle = await sale_with_code(harness)
+    assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
+    harness.channel.customer_pays(ids.out_trade_no(order_no, 1))
+    await handle.result()
+    assert harness.channel.count("reverse") == 0
+    assert harness.order(order_no)["status"] == "completed"
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_code_that_was_charged_late_is_not_gone_before_the_channel_knows_it(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "NOT_FOUND_GRACE", timedelta(seconds=2))
+    monkeypatch.setattr(policy, "CODE_REVERSE_NOT_BEFORE", timedelta(seconds=15))
+    order_no, handle = await unpaid_sale(harness)
+    charge, known, hidden = harness.channel.charge_code, harness.channel.trades, {}
+
+    def slow_charge(ref: AttemptRef) -> PaymentOutcome:
+        time.sleep(2.5)
+        outcome = charge(ref)
+        hidden[ref.out_trade_no] = known.pop(ref.out_trade_no)
+        return outcome
+
+    monkeypatch.setattr(harness.channel, "charge_code", slow_charge)
+    missing = CloseOutcome(kind=CloseKind.NOT_FOUND, out_trade_no="")
+    harness.channel.script["reverse"] = [missing] * 2
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ANSWER_LOST)
+    await asyncio.sleep(1)
+    known.update(hidden)
+    await harness.until(order_no, "completed")
     await handle.result()
     harness.assert_money_closed(order_no)
 
@@ -178,6 +248,7 @@ async def test_no_look_believes_a_success_that_a_reversal_may_pay_back(
     reverses_never(harness, CloseKind.UNKNOWN)
     order_no, handle = await sale_with_code(harness)
     number = ids.out_trade_no(order_no, 1)
+    await asyncio.sleep(0.5)
     assert (await harness.cash(handle, 14_700)).code == "CHANNEL_UNCERTAIN"
     harness.channel.customer_pays(number)
     await harness.report(handle, number)
