@@ -190,7 +190,8 @@ class PaymentDesk:
         """Ask about an attempt until the channel knows, however long that takes; after a while a person is told."""
         outcome, looks = await self.look(ref), 0
         while outcome.kind not in _DEFINITE:
-            if looks == _ATTENTION_AFTER_LOOKS:
+            if looks >= _ATTENTION_AFTER_LOOKS:
+                await self._desk.look_again(ref.out_trade_no)
                 await self._desk.flag(_UNCONFIRMED)
             await workflow.sleep(policy.step(policy.PAYMENT_QUERY_LADDER, looks))
             looks += 1
@@ -259,15 +260,21 @@ class PaymentDesk:
         return Shut.UNSURE if unsure else Shut.CLOSED
 
     async def shut_leftovers(self) -> None:
-        """After the order is paid: shut every other attempt, however long that takes; a late capture goes back."""
+        """After the order is paid: shut every other attempt, however long that takes; a late capture goes back.
+
+        One that stays unconfirmed may have been paid too: after a while a person is told.
+        """
         rounds = 0
         while self.open:
             for attempt in [a for a in self.open.values() if not a.confirming]:
                 await self.shut(attempt)
             rounds += 1
             if self.open:
+                if rounds > _ATTENTION_AFTER_LOOKS:
+                    await self._desk.flag(_UNCONFIRMED)
                 ladder = policy.PAYMENT_QUERY_LADDER
                 await workflow.sleep(policy.step(ladder, rounds - 1))
+        await self._desk.unflag(_UNCONFIRMED)
 
     async def _take(self, ref: AttemptRef, outcome: PaymentOutcome, *, is_late: bool = False) -> None:
         """Act on a definite outcome; a QR code is kept for the screens that draw it, anything else changes nothing.

@@ -44,7 +44,7 @@ PERSON_ZH: dict[str, str] = {
     "unpaid_too_long": "久未付款（可能驶离）：收银员处理",
     "close_unconfirmed": "渠道未确认关单：系统继续查询，财务关注",
     "code_reverse_unconfirmed": "付款码撤销未确认：系统继续重试，财务关注",
-    "payment_unconfirmed": "渠道上报的一笔付款查询一直无明确结果：系统继续查询，财务到商户平台核对",
+    "payment_unconfirmed": "一笔付款查询或关单一直无明确结果：系统继续查询，财务到商户平台核对",
     "payment_amount_mismatch": "渠道到账金额与应付不符：站长或财务核实后退回（收银员不能放行）",
 }
 REFUSED_ZH: dict[str, str] = {

@@ -70,3 +70,30 @@ async def test_a_late_payment_that_the_channel_never_confirms_is_told_to_a_perso
     assert await run.result() == "returned"
     assert not harness.order(request.order_no)["needs_person"]
     harness.assert_money_closed(request.order_no)
+
+
+async def test_two_late_payments_of_which_one_stays_unconfirmed_are_still_told(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "PAYMENT_QUERY_LADDER", (timedelta(milliseconds=300),))
+    sale = harness.sale()
+    handle = await harness.start_sale(sale)
+    order_no = ids.order_no_of_sale(sale.natural_key)
+    await harness.until(order_no, "unpaid")
+    for _ in range(2):
+        await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    await handle.terminate("by hand")
+    first, second = (ids.out_trade_no(order_no, attempt) for attempt in (1, 2))
+    query, away = harness.channel.query, {first, second}
+    unknown = PaymentOutcome(kind=OutcomeKind.UNKNOWN, out_trade_no="", code="TIMEOUT")
+    answer = lambda ref: unknown if ref.out_trade_no in away else query(ref)  # noqa: E731
+    monkeypatch.setattr(harness.channel, "query", answer)
+    runs = [await paid_late(harness, number) for number in (first, second)]
+    await harness.until(order_no, "unpaid", needs="payment_unconfirmed")
+    away.discard(first)
+    assert await runs[0].result() == "settled"
+    await harness.until(order_no, "completed", needs="payment_unconfirmed")
+    away.clear()
+    assert await runs[1].result() == "returned"
+    assert not harness.order(order_no)["needs_person"]
+    harness.assert_money_closed(order_no)

@@ -165,9 +165,34 @@ async def test_a_report_that_the_channel_never_confirms_is_told_to_a_person(harn
     harness.channel.script["query"] = [GARBLED] * 1_000
     await harness.report(handle, number)
     await harness.until(order_no, "unpaid", needs="payment_unconfirmed")
+    assert (await harness.cash(handle, 14_700)).ok
+    await harness.until(order_no, "completed", needs="payment_unconfirmed")
     harness.channel.script["query"].clear()
-    await harness.until(order_no, "completed", needs="")
     await handle.result()
+    assert not harness.order(order_no)["needs_person"]
+    assert harness.order(order_no)["surplus_fen"] == 14_700
+    harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("N17")
+async def test_a_second_payment_that_is_never_confirmed_is_told_to_a_person(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_no, handle = await unpaid_sale(harness)
+    for _ in range(2):
+        await harness.pay(handle, PayMethod.WECHAT_NATIVE, screen="pillar")
+    second = ids.out_trade_no(order_no, 2)
+    unconfirmed = CloseOutcome(kind=CloseKind.UNKNOWN, out_trade_no="", code="SYSTEM_ERROR")
+    harness.channel.script["close"] = [unconfirmed] * 1_000
+    query, away = harness.channel.query, {second}
+    answer = lambda ref: GARBLED if ref.out_trade_no in away else query(ref)  # noqa: E731
+    monkeypatch.setattr(harness.channel, "query", answer)
+    await harness.pay_and_report(handle, order_no, 1)
+    await harness.pay_and_report(handle, order_no, 2)
+    await harness.until(order_no, "completed", needs="payment_unconfirmed")
+    away.clear()
+    await handle.result()
+    assert not harness.order(order_no)["needs_person"]
     harness.assert_money_closed(order_no)
 
 
