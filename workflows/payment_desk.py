@@ -71,7 +71,8 @@ class PaymentDesk:
     def __init__(self, desk: OrderDesk, background: Background, owe: Callable[[RefundRequest], None]) -> None:
         self._desk, self._background, self._owe = desk, background, owe
         self.open: dict[str, Attempt] = {}
-        self._refused_codes: dict[str, Attempt] = {}
+        self._codes: dict[str, Attempt] = {}
+        """Every pay code, also when it has ended: a later look has to know how its reversal went, and how late it is."""
         self._posted: set[str] = set()
         self._reported: set[str] = set()
         self.not_kept: dict[str, PostVerdict] = {}
@@ -119,7 +120,7 @@ class PaymentDesk:
 
     async def charge_code(self, ref: AttemptRef) -> PaymentOutcome:
         """Charge a pay code once; unless it is decided at once, the ladder goes on beside the main line."""
-        attempt = self.add(ref)
+        attempt = self._codes[ref.out_trade_no] = self.add(ref)
         async with attempt.lock:
             try:
                 outcome = await workflow.execute_activity_method(
@@ -134,13 +135,12 @@ class PaymentDesk:
                 return outcome
             await self._take(ref, outcome)
         if outcome.kind is OutcomeKind.FAILED:
-            self._refused_codes[ref.out_trade_no] = attempt
             self._background.start(self._bury_code(attempt))
         return outcome
 
     async def look(self, ref: AttemptRef) -> PaymentOutcome:
         """Ask the channel about an attempt, the truth behind every notification, and post or drop it."""
-        attempt = self.open.get(ref.out_trade_no) or self._refused_codes.get(ref.out_trade_no)
+        attempt = self.open.get(ref.out_trade_no) or self._codes.get(ref.out_trade_no)
         if attempt is None:
             return await self._look(ref)
         attempt.look_later()

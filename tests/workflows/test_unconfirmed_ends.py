@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -216,8 +217,32 @@ async def test_money_that_a_confirmed_reversal_paid_back_is_not_posted(
     monkeypatch.setattr(harness.channel, "query", lambda ref: stale.pop() if stale else query(ref))
     assert (await harness.cash(handle, 14_700)).ok
     await handle.result()
+    assert harness.channel.count("reverse") == 1
     assert harness.order(order_no)["surplus_fen"] == 0
     harness.assert_money_closed(order_no)
+
+
+@pytest.mark.feature("000-3")
+async def test_a_report_about_a_reversed_code_posts_nothing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = harness.start_request()
+    _, handle = await harness.start(request)
+    await harness.pay(handle, PayMethod.WECHAT_CODE, screen="pos", auth_code=ASKS_THE_CUSTOMER)
+    number = ids.out_trade_no(request.order_no, 2)
+    await asyncio.sleep(3)
+    assert harness.channel.trades[number].state == "REVOKED"
+    query, stale = (
+        harness.channel.query,
+        replace(GARBLED, kind=OutcomeKind.SUCCEEDED, out_trade_no=number, amount_fen=20_000),
+    )
+    monkeypatch.setattr(
+        harness.channel, "query", lambda ref: stale if ref.out_trade_no == number else query(ref)
+    )
+    await harness.report(handle, number)
+    await asyncio.sleep(1)
+    assert harness.order(request.order_no)["paid_fen"] == 0
+    assert not harness.stations.authorised
 
 
 @pytest.mark.feature("000-3")
