@@ -90,7 +90,10 @@ class PaymentDesk:
 
     def next_look(self) -> datetime | None:
         """Return when an unreported attempt is to be asked about; None when there is none."""
-        return min((a.next_look for a in self.open.values() if not a.confirming), default=None)
+        return min((a.next_look for a in self._on_main_line()), default=None)
+
+    def _on_main_line(self) -> list[Attempt]:
+        return [attempt for attempt in self.open.values() if not attempt.confirming]
 
     async def create(self, ref: AttemptRef) -> PaymentOutcome:
         """Place an attempt; an unknown answer is asked for again with the same bytes, a few times.
@@ -266,12 +269,12 @@ class PaymentDesk:
         """
         rounds = 0
         while self.open:
-            for attempt in [a for a in self.open.values() if not a.confirming]:
+            for attempt in self._on_main_line():
                 await self.shut(attempt)
             rounds += 1
+            if rounds > _ATTENTION_AFTER_LOOKS and self._on_main_line():
+                await self._desk.flag(_UNCONFIRMED)
             if self.open:
-                if rounds > _ATTENTION_AFTER_LOOKS:
-                    await self._desk.flag(_UNCONFIRMED)
                 ladder = policy.PAYMENT_QUERY_LADDER
                 await workflow.sleep(policy.step(ladder, rounds - 1))
         await self._desk.unflag(_UNCONFIRMED)
