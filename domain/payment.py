@@ -67,8 +67,9 @@ class CloseKind(StrEnum):
     """A pay-code trade: it is not closed but reversed."""
     NOT_FOUND = "not_found"
     REFUSED = "refused"
-    """The channel said no for good and did nothing: what became of the attempt is only told by its query."""
+    """Nothing was done: what became of the attempt is only told by its query, and a success stays one."""
     UNKNOWN = "unknown"
+    """It may have been done or be done later: the success of a reversed pay code may still go back."""
 
 
 class RefundKind(StrEnum):
