@@ -1,6 +1,7 @@
 """Where the totaliser speaks: before a release, and when an order ends without a transaction."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -44,13 +45,16 @@ async def all_is_told(
     for tried in range(SETTLE_TRIES + 1):
         if tried:
             await asyncio.sleep(retry_s)
+        asked_at = time.monotonic()
         if not await buffer.empty(recovered=False, busy_tries=BUSY_TRIES):
             return False
         is_settled = not release.rests_since_less_than(settle_s)
         is_final = release.is_quiet_since(LONG_REST * settle_s)
         beyond = await read_beyond(key, link, outbox, nozzle, is_settled=is_settled, is_final=is_final)
         is_untold = beyond > 0 and release.has_flowed
-        may_tell_more = release.rests_since_less_than(settle_s) and (release.has_flowed or beyond < 0)
+        took_s = time.monotonic() - asked_at  # what was written while a slow board answered is not read
+        may_lag = release.rests_since_less_than(settle_s + took_s)
+        may_tell_more = may_lag and (release.has_flowed or beyond < 0)
         if not is_untold and not may_tell_more:
             break
     if beyond > 0:
