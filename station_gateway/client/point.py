@@ -149,18 +149,18 @@ class Point:
             self.background.spawn(self._settle())
         if self.state is PointState.CALLING:
             self.background.spawn(self._release_postpaid())
-        elif self.state is PointState.INOPERATIVE:
-            self._later.ask()
 
     def set_state(self, values: dict[int, bytes]) -> None:
         """Take FP_State and Log_Noz_State. Raises IfsfError."""
-        numbers = (one.nozzle for one in self.key.config.nozzles)
+        numbers, before = (one.nozzle for one in self.key.config.nozzles), self.state
         self.state, self.nozzle_out = told_state(values, out_bit=self._out_bit, nozzles=numbers)
         self.release.saw(self.state)
         if self.state not in FLOWING:
             self.running = None
         was_unseen = self._are_totals_due or self.state is PointState.INOPERATIVE
         self._are_totals_due = was_unseen and self.state not in FLOWING  # a fill's transaction may lag behind
+        if self._are_totals_due and self.state is not before:
+            self._later.ask()
         self._on_change()
 
     async def start(self, *, open_point: bool) -> None:
